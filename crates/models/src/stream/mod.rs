@@ -1,0 +1,5 @@
+//! Streams, as the API shows them.
+
+mod description;
+
+pub use description::{StreamDescription, StreamStatus};

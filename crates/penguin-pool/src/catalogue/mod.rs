@@ -1,0 +1,1 @@
+//! The stream catalogue: the read model behind browse, details, statistics and search.

@@ -1,0 +1,1 @@
+//! Health: what was measured, nothing assumed.

@@ -1,0 +1,1 @@
+//! The HTTP kit: extractors, the error body, documents. The only module that names aide.

@@ -1,0 +1,1 @@
+//! `/kurrentdb/*`: the KurrentDB node's own HTTP interface, passed through.

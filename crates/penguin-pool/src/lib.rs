@@ -1,0 +1,16 @@
+//! The Penguin Pool backend: one module a feature, wired together in [`app`].
+//!
+//! Where to start reading: [`app`] (what is built, in which order), then [`streams`] (a feature from its routes to the
+//! store), then [`catalogue`] (a read model).
+
+pub mod app;
+pub mod catalogue;
+pub mod cli;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod kurrentdb;
+pub mod ops;
+pub mod security;
+pub mod status;
+pub mod streams;

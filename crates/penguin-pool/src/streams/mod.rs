@@ -1,0 +1,1 @@
+//! `/api/streams`: event streams over HTTP.

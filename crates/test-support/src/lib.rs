@@ -1,0 +1,5 @@
+//! For tests alone.
+
+mod clock;
+
+pub use clock::{MockClock, SeededIds};
