@@ -28,7 +28,7 @@ use uuid::Uuid;
 ///    `WrongExpectedRevision`.
 /// 6. *Idempotent* for `Exact` and `NoStream` with an expectation below the last revision: if event `i` of the append stands at `expected + 1 + i` with
 ///    the same id, for all `i`, the first answer is given again, however old; else `WrongExpectedRevision`. (`NoStream` on a
-///    softly deleted stream is a new append unless all match.)
+///    softly deleted stream is a new append unless the first matches.)
 /// 7. *Several streams*: all expectations are judged against one moment. If every write that has events was
 ///    written before (5, 6), the first answer is given again, even if checks (writes without events) fail now; if only some were, `WrongExpectedRevision`.
 /// 8. *Empty append*: answered by the expectation alone, and nothing is written.
