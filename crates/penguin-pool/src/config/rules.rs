@@ -1,0 +1,75 @@
+//! Rules that join several settings.
+
+use super::{Config, EventStoreKind, Host, Origin, Refusal};
+
+/// KurrentDB's default password, which everybody knows.
+const DEFAULT_PASSWORD: &str = "changeit";
+
+/// Checks what no single setting can.
+pub(super) fn check(config: &Config) -> Result<(), Refusal> {
+    let faults: Vec<String> = [store_choice(config), default_password(config), memory_in_public(config)]
+        .into_iter()
+        .flatten()
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Refusal(faults)) }
+}
+
+/// Whoever names a KurrentDB server elsewhere and does not say which store to use would lose events in the wrong one.
+fn store_choice(config: &Config) -> Option<String> {
+    let settings = &config.settings;
+    if settings.event_store == EventStoreKind::Kurrentdb {
+        return Some(format!(
+            "EVENT_STORE: 'kurrentdb' (from {}) cannot be used: this build has the embedded engine only; write \
+             EVENT_STORE=embedded",
+            config.origin("EVENT_STORE")
+        ));
+    }
+    if config.origin("EVENT_STORE") != Origin::Default {
+        return None;
+    }
+    let elsewhere = |name: &str, host: &Host| {
+        format!(
+            "{name}: it names another machine ({host}), and EVENT_STORE does not say where events are kept; write \
+             EVENT_STORE=embedded to keep them in DATA_DIR here, or EVENT_STORE=kurrentdb to keep them there"
+        )
+    };
+    if let Some(host) = settings.kurrentdb_url.hosts().iter().find(|host| !host.is_loopback()) {
+        return Some(elsewhere("KURRENTDB_URL", host));
+    }
+    let host = settings.kurrentdb_host.as_ref().filter(|host| !host.is_loopback())?;
+    Some(elsewhere("KURRENTDB_HOST", host))
+}
+
+/// A password is used where a KurrentDB server is, and where somebody set one.
+fn default_password(config: &Config) -> Option<String> {
+    if !config.environment.is_public() {
+        return None;
+    }
+    let settings = &config.settings;
+    let used =
+        |name| settings.event_store == EventStoreKind::Kurrentdb || config.origin(name) != Origin::Default;
+    let name = if used("KURRENTDB_PASSWORD") && settings.kurrentdb_password.expose() == DEFAULT_PASSWORD {
+        "KURRENTDB_PASSWORD"
+    } else if used("KURRENTDB_URL") && settings.kurrentdb_url.password() == Some(DEFAULT_PASSWORD) {
+        "KURRENTDB_URL"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{name}: it holds KurrentDB's default password (from {}), which {} refuses; write a password of your own",
+        config.origin(name),
+        config.environment.as_str()
+    ))
+}
+
+/// Mainnet's events are worth keeping.
+fn memory_in_public(config: &Config) -> Option<String> {
+    let lost = config.environment == super::Environment::Mainnet && config.settings.data_dir.path().is_none();
+    lost.then(|| {
+        format!(
+            "DATA_DIR: ':memory:' (from {}) would lose every event at the end, which mainnet refuses; write a \
+             directory, such as DATA_DIR=/var/lib/penguin-pool",
+            config.origin("DATA_DIR")
+        )
+    })
+}

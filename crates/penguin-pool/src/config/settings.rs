@@ -1,0 +1,66 @@
+//! The table of settings.
+
+use super::{
+    layers::{Layers, Origin},
+    table::{Preset, Setting, settings},
+    value::{
+        DataDir, EventStoreKind, Host, LogFilter, LogFormat, Millis, Number, OptionalPort, Origins, Proxies,
+        Secret, StoreUrl, Value,
+    },
+};
+
+settings! {
+    /// The address that the service binds: an IP address or a host name.
+    host: Host = "HOST", Preset::ByReach { local: "127.0.0.1", public: "0.0.0.0" };
+    /// The port of the HTTP API. 0 takes a free one.
+    http_port: u16 = "HTTP_PORT", Preset::Always("3001");
+    /// The second port of Socket.IO. Sockets are not part of this version: nothing listens there yet.
+    ws_port: u16 = "WS_PORT", Preset::Always("3002");
+    /// Where events are kept: `embedded` (in `DATA_DIR`) or `kurrentdb` (a server or cluster; not part of this version).
+    event_store: EventStoreKind = "EVENT_STORE", Preset::Always("embedded");
+    /// The directory of the embedded store. `:memory:` keeps everything in memory and loses it at the end.
+    data_dir: DataDir = "DATA_DIR", Preset::Always("./data");
+    /// The KurrentDB server: `http://host:port`, or a `kurrentdb://` or `kurrentdb+discover://` connection string,
+    /// which then says everything.
+    kurrentdb_url: StoreUrl = "KURRENTDB_URL", Preset::Always("http://localhost:2113");
+    /// The KurrentDB server's host, for a client of it.
+    kurrentdb_host: Option<Host> = "KURRENTDB_HOST", Preset::Unset;
+    /// The address that the embedded store's KurrentDB protocol binds; `HOST` unless set. The protocol's own port is
+    /// not part of this version: nothing listens there yet.
+    kurrentdb_listen: Option<Host> = "KURRENTDB_LISTEN", Preset::Unset;
+    /// The port of KurrentDB's protocol, or `off`.
+    kurrentdb_port: OptionalPort = "KURRENTDB_PORT", Preset::Always("2113");
+    /// The user that KurrentDB knows this service as.
+    kurrentdb_username: String = "KURRENTDB_USERNAME", Preset::Always("admin");
+    /// That user's password. Staging and mainnet refuse KurrentDB's default one.
+    kurrentdb_password: Secret = "KURRENTDB_PASSWORD", Preset::Always("changeit");
+    /// Whether KurrentDB is reached by TLS.
+    kurrentdb_use_tls: bool = "KURRENTDB_USE_TLS", Preset::Always("false");
+    /// Whether KurrentDB's certificate is verified.
+    kurrentdb_verify_cert: bool = "KURRENTDB_VERIFY_CERT", Preset::Always("true");
+    /// The web origins that browsers may call from, separated by commas.
+    allowed_origins: Origins = "ALLOWED_ORIGINS",
+        Preset::ByReach { local: "http://localhost:3000,http://localhost:5173", public: "" };
+    /// What is logged: a level, and after it exceptions by module, such as `info,penguin_pool=debug`.
+    log_level: LogFilter = "LOG_LEVEL", Preset::Always("info");
+    /// How it is logged.
+    log_format: LogFormat = "LOG_FORMAT", Preset::ByReach { local: "pretty", public: "json" };
+    /// The time in which one address has `RATE_LIMIT_MAX_REQUESTS` requests, in milliseconds.
+    rate_limit_window_ms: Millis<1, 86_400_000> = "RATE_LIMIT_WINDOW_MS", Preset::Always("60000");
+    /// How many requests one address has in a window; they come back evenly over it. 0 lifts the limit. Health and
+    /// metrics are exempt.
+    rate_limit_max_requests: Number<0, 1_000_000_000> = "RATE_LIMIT_MAX_REQUESTS", Preset::Always("6000");
+    /// The addresses of reverse proxies whose `X-Forwarded-For` is believed (addresses or networks such as
+    /// `10.0.0.0/8`, separated by commas). Without it all callers behind a proxy share one rate limit.
+    trusted_proxies: Proxies = "TRUSTED_PROXIES", Preset::Unset;
+    /// How many requests are worked on at once; more are refused with 429.
+    max_concurrent_requests: Number<1, 1_000_000> = "MAX_CONCURRENT_REQUESTS", Preset::Always("1024");
+    /// How many feeds (subscriptions over SSE) are open at once; more are refused with 429.
+    max_subscriptions: Number<0, 1_000_000> = "MAX_SUBSCRIPTIONS", Preset::Always("1000");
+    /// How long a request may take, in milliseconds, before it is answered with 504. Feeds are exempt.
+    request_timeout: Millis<1, 3_600_000> = "REQUEST_TIMEOUT", Preset::Always("30000");
+    /// How large a request's body may be, in bytes.
+    max_body_bytes: Number<1024, 16_777_216> = "MAX_BODY_BYTES", Preset::Always("16777216");
+    /// How long running requests may take to finish at shutdown, in milliseconds.
+    shutdown_timeout: Millis<0, 3_600_000> = "SHUTDOWN_TIMEOUT", Preset::Always("10000");
+}

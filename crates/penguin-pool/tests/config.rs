@@ -1,0 +1,240 @@
+//! Settings: layers, defaults, refusals, and the texts that follow from the table.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
+
+use penguin_pool::config::{self, Config, DataDir, Environment, Inputs, Origin};
+use std::{collections::BTreeMap, path::Path};
+
+fn with(directory: &Path, variables: &[(&str, &str)]) -> Result<Config, config::Refusal> {
+    let variables: BTreeMap<_, _> =
+        variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Config::from_inputs(&Inputs { variables, directory: directory.to_owned() })
+}
+
+fn refusal(variables: &[(&str, &str)]) -> String {
+    let empty = tempfile::tempdir().unwrap();
+    with(empty.path(), variables).unwrap_err().to_string()
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let empty = tempfile::tempdir().unwrap();
+    let config = with(empty.path(), &[]).unwrap();
+    assert_eq!(config.environment, Environment::Dev);
+    assert_eq!(config.settings.host.as_str(), "127.0.0.1");
+    assert_eq!(config.settings.http_port, 3001);
+    assert_eq!(config.settings.ws_port, 3002);
+    assert_eq!(config.settings.kurrentdb_port.0, Some(2113));
+    assert_eq!(config.settings.data_dir, DataDir::Directory("./data".into()));
+    assert_eq!(config.settings.kurrentdb_url.redacted(), "http://localhost:2113");
+    assert_eq!(config.origin("HOST"), Origin::Default);
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn staging_and_mainnet_bind_every_address_and_log_json() {
+    let empty = tempfile::tempdir().unwrap();
+    for name in ["staging", "mainnet", "production"] {
+        let config = with(empty.path(), &[("NODE_ENV", name)]).unwrap();
+        assert_eq!(config.settings.host.as_str(), "0.0.0.0", "{name}");
+        assert_eq!(config.settings.log_format, config::LogFormat::Json, "{name}");
+        assert!(config.settings.allowed_origins.0.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_local_file_which_wins_over_the_environments_file() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(".env.local"), "APP_ENV=staging\nHTTP_PORT=2\nWS_PORT=2\n").unwrap();
+    std::fs::write(dir.path().join("env.staging"), "HTTP_PORT=3\nWS_PORT=3\nREQUEST_TIMEOUT=3 # ms\n")
+        .unwrap();
+    std::fs::write(dir.path().join("env.dev"), "REQUEST_TIMEOUT=4\n").unwrap();
+    let config = with(dir.path(), &[("HTTP_PORT", "1")]).unwrap();
+    assert_eq!(config.environment, Environment::Staging);
+    assert_eq!((config.settings.http_port, config.settings.ws_port), (1, 2));
+    assert_eq!(config.settings.request_timeout.get().as_millis(), 3);
+    assert_eq!(config.origin("HTTP_PORT"), Origin::Variable);
+    assert_eq!(config.origin("WS_PORT"), Origin::File(".env.local".to_owned()));
+    assert_eq!(config.origin("REQUEST_TIMEOUT"), Origin::File("env.staging".to_owned()));
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_counts_as_not_set() {
+    let empty = tempfile::tempdir().unwrap();
+    let config = with(empty.path(), &[("HTTP_PORT", ""), ("EVENT_STORE", " ")]).unwrap();
+    assert_eq!(config.settings.http_port, 3001);
+    assert_eq!(config.origin("EVENT_STORE"), Origin::Default);
+}
+
+#[test]
+fn every_fault_is_named_with_what_to_write() {
+    let text = refusal(&[("HTTP_PORT", "99999"), ("LOG_LEVEL", "inof"), ("RATE_LIMIT_WINDOW_MS", "0")]);
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        [
+            "HTTP_PORT: '99999' (from the environment) is no port; write a port from 0 (any free one) to 65535",
+            "LOG_LEVEL: 'inof' (from the environment) is no log level; write error, warn, info, debug, trace or off, \
+             and after it exceptions such as penguin_pool=debug, with commas between",
+            "RATE_LIMIT_WINDOW_MS: '0' (from the environment) is out of range; write milliseconds from 1 to 86400000",
+        ]
+    );
+}
+
+#[test]
+fn each_kind_of_bad_value_names_its_variable() {
+    let bad = [
+        ("NODE_ENV", "prod"),
+        ("HOST", "127.0.0.300"),
+        ("HOST", "a b"),
+        ("HTTP_PORT", "-1"),
+        ("WS_PORT", "x"),
+        ("EVENT_STORE", "postgres"),
+        ("KURRENTDB_URL", "localhost"),
+        ("KURRENTDB_URL", "ftp://localhost"),
+        ("KURRENTDB_URL", "http://localhost:99999"),
+        ("KURRENTDB_URL", "http://"),
+        ("KURRENTDB_PORT", "of"),
+        ("KURRENTDB_USE_TLS", "maybe"),
+        ("ALLOWED_ORIGINS", "*"),
+        ("ALLOWED_ORIGINS", "https://a.example, b.example"),
+        ("ALLOWED_ORIGINS", "https://a.example/path"),
+        ("LOG_FORMAT", "xml"),
+        ("RATE_LIMIT_MAX_REQUESTS", "1.5"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("MAX_CONCURRENT_REQUESTS", "0"),
+        ("REQUEST_TIMEOUT", "30s"),
+        ("MAX_BODY_BYTES", "1"),
+    ];
+    for (name, value) in bad {
+        let text = refusal(&[(name, value)]);
+        assert!(text.starts_with(&format!("{name}: ")), "{name}={value}: {text}");
+        assert_eq!(text.lines().count(), 1, "{name}={value}: {text}");
+        assert!(text.contains("; write "), "{name}={value} says what to write: {text}");
+    }
+}
+
+#[test]
+fn contradicting_environments_are_refused() {
+    let text = refusal(&[("NODE_ENV", "production"), ("APP_ENV", "staging")]);
+    assert_eq!(
+        text,
+        "APP_ENV: it says staging where NODE_ENV says mainnet; set one of them, or both to the same"
+    );
+}
+
+#[test]
+fn a_store_elsewhere_must_be_chosen_and_this_build_cannot_use_it() {
+    for (name, value) in [
+        ("KURRENTDB_URL", "kurrentdb+discover://u:hush@one.example:2113,two.example:2113?tls=true"),
+        ("KURRENTDB_HOST", "kurrentdb"),
+    ] {
+        let text = refusal(&[(name, value)]);
+        assert!(text.starts_with(&format!("{name}: it names another machine (")), "{text}");
+        assert!(text.contains("EVENT_STORE=embedded") && text.contains("EVENT_STORE=kurrentdb"), "{text}");
+        assert!(!text.contains("hush"));
+        let empty = tempfile::tempdir().unwrap();
+        with(empty.path(), &[(name, value), ("EVENT_STORE", "embedded")]).unwrap();
+    }
+    let empty = tempfile::tempdir().unwrap();
+    for local in ["http://127.8.8.8:2113", "http://[::1]:2113", "esdb://localhost"] {
+        with(empty.path(), &[("KURRENTDB_URL", local)]).unwrap();
+    }
+    let text = refusal(&[("EVENT_STORE", "kurrentdb")]);
+    assert_eq!(
+        text,
+        "EVENT_STORE: 'kurrentdb' (from the environment) cannot be used: this build has the embedded engine only; \
+         write EVENT_STORE=embedded"
+    );
+}
+
+#[test]
+fn staging_and_mainnet_refuse_the_default_password_and_memory_is_not_for_mainnet() {
+    let empty = tempfile::tempdir().unwrap();
+    with(empty.path(), &[("KURRENTDB_PASSWORD", "changeit")]).unwrap();
+    for environment in ["staging", "mainnet"] {
+        let text = refusal(&[("NODE_ENV", environment), ("KURRENTDB_PASSWORD", "changeit")]);
+        assert!(text.starts_with("KURRENTDB_PASSWORD: it holds KurrentDB's default password"), "{text}");
+        let url = "kurrentdb://admin:changeit@localhost:2113";
+        let text = refusal(&[("NODE_ENV", environment), ("KURRENTDB_URL", url)]);
+        assert!(text.starts_with("KURRENTDB_URL: it holds KurrentDB's default password"), "{text}");
+        with(empty.path(), &[("NODE_ENV", environment), ("KURRENTDB_PASSWORD", "my own")]).unwrap();
+    }
+    assert!(refusal(&[("NODE_ENV", "mainnet"), ("DATA_DIR", ":memory:")]).starts_with("DATA_DIR: "));
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let empty = tempfile::tempdir().unwrap();
+    let variables =
+        [("KURRENTDB_PASSWORD", "hush"), ("KURRENTDB_URL", "http://me:hush@127.0.0.1:2113/?tls=false")];
+    let config = with(empty.path(), &variables).unwrap();
+    for text in [config.to_text(), config.to_json().to_string(), format!("{config:?}")] {
+        assert!(!text.contains("hush"), "{text}");
+    }
+    assert!(config.to_text().contains("http://127.0.0.1:2113/?tls=false"));
+    assert_eq!(config.settings.kurrentdb_url.password(), Some("hush"));
+    for bad in ["ftp://me:hush@a", "http://me:hush@a:b", "hush"] {
+        assert!(!refusal(&[("KURRENTDB_URL", bad)]).contains("hush"), "{bad}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(".env.local"), "HTTP_PORT=1\nKURRENTDB PASSWORD hush\n").unwrap();
+    let text = with(dir.path(), &[]).unwrap_err().to_string();
+    assert!(text.starts_with(".env.local: line 2 is not of the form NAME=value"), "{text}");
+    assert!(!text.contains("hush"), "{text}");
+}
+
+#[test]
+fn a_name_close_to_one_of_ours_is_warned_about() {
+    let empty = tempfile::tempdir().unwrap();
+    let variables =
+        [("RATE_LIMIT_MAX_REQUEST", "5"), ("HTPP_PORT", "5"), ("HOME", "/root"), ("PATH", "/bin")];
+    let config = with(empty.path(), &variables).unwrap();
+    assert_eq!(
+        config.warnings,
+        [
+            "HTPP_PORT (from the environment) is no setting and is ignored; did you mean HTTP_PORT?",
+            "RATE_LIMIT_MAX_REQUEST (from the environment) is no setting and is ignored; did you mean \
+             RATE_LIMIT_MAX_REQUESTS?",
+        ]
+    );
+}
+
+#[test]
+fn networks_contain_their_addresses_alone() {
+    let empty = tempfile::tempdir().unwrap();
+    let config = with(empty.path(), &[("TRUSTED_PROXIES", "10.0.0.0/8, ::1, 0.0.0.0/0")]).unwrap();
+    let inside = |i: usize, ip: &str| config.settings.trusted_proxies.0[i].contains(ip.parse().unwrap());
+    assert!(inside(0, "10.255.0.1") && inside(0, "::ffff:10.1.1.1") && !inside(0, "11.0.0.1"));
+    assert!(inside(1, "::1") && !inside(1, "::2") && !inside(1, "127.0.0.1"));
+    assert!(inside(2, "200.1.1.1"));
+}
+
+/// The files that ship with the service, at the root of the repository.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+#[test]
+fn the_environments_files_are_good() {
+    for name in ["dev", "staging", "test", "mainnet"] {
+        let config = with(root(), &[("NODE_ENV", name)]).unwrap();
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        let text = std::fs::read_to_string(root().join(format!("env.{name}"))).unwrap();
+        for (key, _) in dotenvy::Iter::new(text.as_bytes()).map(Result::unwrap) {
+            assert!(
+                config::Settings::TABLE.iter().any(|s| s.name == key),
+                "env.{name} sets {key}, which is no setting"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_readme_and_the_example_say_what_the_table_says() {
+    let example = std::fs::read_to_string(root().join(".env.example")).unwrap();
+    assert!(example == config::env_example(), "write it anew: penguin-pool config --example > .env.example");
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(
+        readme.contains(&config::markdown_table()),
+        "the README's table of settings is not that of `penguin-pool config --markdown`"
+    );
+}
