@@ -1,1 +1,24 @@
-//! The HTTP kit: extractors, the error body, documents. The only module that names aide.
+//! The HTTP kit: extractors, answers, the error body, documents. The only module that names aide.
+//!
+//! A feature writes its handlers in [`endpoint!`](crate::endpoint), lists them in [`Routes`] (route and document in
+//! one line), and answers with [`Success`], [`Created`] or [`ApiError`]. [`build`] makes of all routes a router and
+//! its [`Documents`], and [`context`] is the layer that gives each request its id and its clock.
+//!
+//! Where to start reading: `routes`, then `extract`, then `error`.
+
+mod answer;
+mod context;
+mod documents;
+mod error;
+mod extract;
+mod finish;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Checked, Created, Success};
+pub use context::{Context, RequestId, context, now};
+pub use documents::{Documents, build};
+pub use error::{ApiError, Detail, ErrorBody};
+pub use extract::{BODY_LIMIT, ValidJson, ValidPath, ValidQuery};
+pub use routes::{OperationDoc, Routes};

@@ -1,0 +1,110 @@
+//! What success looks like.
+
+use super::context;
+use aide::{
+    OperationOutput,
+    generate::GenContext,
+    openapi::{Operation, Response as ApiResponse, StatusCode as ApiStatus},
+};
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use models::DateTime;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The envelope of every successful answer of `/api/streams`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}Answer")]
+struct Envelope<T> {
+    #[schemars(extend("const" = true))]
+    success: bool,
+    data: T,
+    /// When the answer was given.
+    timestamp: DateTime,
+}
+
+fn envelope<T: Serialize>(status: StatusCode, data: T) -> Response {
+    (status, Json(Envelope { success: true, data, timestamp: context::now() })).into_response()
+}
+
+fn document<T: JsonSchema>(
+    ctx: &mut GenContext,
+    op: &mut Operation,
+    description: &str,
+) -> Option<ApiResponse> {
+    let mut response = <Json<T> as OperationOutput>::operation_response(ctx, op)?;
+    response.description = description.into();
+    Some(response)
+}
+
+macro_rules! answer {
+    ($name:ident, $status:expr, $words:literal) => {
+        impl<T: Serialize> IntoResponse for $name<T> {
+            fn into_response(self) -> Response {
+                envelope($status, self.0)
+            }
+        }
+
+        impl<T: JsonSchema> OperationOutput for $name<T> {
+            type Inner = T;
+
+            fn operation_response(ctx: &mut GenContext, op: &mut Operation) -> Option<ApiResponse> {
+                document::<Envelope<T>>(ctx, op, $words)
+            }
+
+            fn inferred_responses(
+                ctx: &mut GenContext,
+                op: &mut Operation,
+            ) -> Vec<(Option<ApiStatus>, ApiResponse)> {
+                let response = Self::operation_response(ctx, op);
+                response.map(|r| (Some(ApiStatus::Code($status.as_u16())), r)).into_iter().collect()
+            }
+        }
+    };
+}
+
+/// 200: `{success:true,data,timestamp}`.
+#[derive(Debug)]
+pub struct Success<T>(pub T);
+answer!(Success, StatusCode::OK, "Done");
+
+/// 201: `{success:true,data,timestamp}`.
+#[derive(Debug)]
+pub struct Created<T>(pub T);
+answer!(Created, StatusCode::CREATED, "Written");
+
+/// A finding without the envelope: 200 if all is well, else 503 with the same body.
+#[derive(Debug)]
+pub struct Checked<T> {
+    /// Whether all is well.
+    pub ok: bool,
+    /// What was found.
+    pub body: T,
+}
+
+impl<T: Serialize> IntoResponse for Checked<T> {
+    fn into_response(self) -> Response {
+        let status = if self.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(self.body)).into_response()
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for Checked<T> {
+    type Inner = T;
+
+    fn operation_response(ctx: &mut GenContext, op: &mut Operation) -> Option<ApiResponse> {
+        document::<T>(ctx, op, "All is well")
+    }
+
+    fn inferred_responses(ctx: &mut GenContext, op: &mut Operation) -> Vec<(Option<ApiStatus>, ApiResponse)> {
+        let ill = document::<T>(ctx, op, "Something is wrong; the body says what");
+        let well = Self::operation_response(ctx, op);
+        [(200, well), (503, ill)]
+            .into_iter()
+            .filter_map(|(status, response)| Some((Some(ApiStatus::Code(status)), response?)))
+            .collect()
+    }
+}
