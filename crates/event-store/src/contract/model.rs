@@ -13,7 +13,10 @@ use crate::{
     StoreStatistics, StreamInfo, StreamMetadata, StreamName, StreamPage, StreamWrite, SubscribeAll,
     SubscribeStream, Subscription, TOMBSTONE_REVISION, Timestamp,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio::sync::watch;
 
 /// The largest event that the model takes, in bytes ([`NewEvent::size`]).
@@ -28,7 +31,9 @@ pub struct Model {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     log: Arc<Mutex<Log>>,
-    /// Tells subscriptions that there is more, and that the store was closed.
+    /// Whether this handle was closed.
+    closed: Arc<AtomicBool>,
+    /// Tells subscriptions that there is more, or that the handle was closed.
     changed: watch::Sender<()>,
 }
 
@@ -36,7 +41,6 @@ pub struct Model {
 #[derive(Debug, Default)]
 struct Log {
     events: Vec<RecordedEvent>,
-    closed: bool,
 }
 
 impl Model {
@@ -44,7 +48,17 @@ impl Model {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
         let id = StoreId(ids.next_id());
-        Self { id, clock, ids, log: Arc::default(), changed: watch::Sender::new(()) }
+        Self { id, clock, ids, log: Arc::default(), closed: Arc::default(), changed: watch::Sender::new(()) }
+    }
+
+    /// The same store, opened again: closing one of the two leaves the other open.
+    #[must_use]
+    pub fn reopen(&self) -> Self {
+        Self { closed: Arc::default(), ..self.clone() }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -53,8 +67,7 @@ impl Model {
 
     /// The log, unless the store was closed.
     fn open_log(&self) -> Result<MutexGuard<'_, Log>> {
-        let log = self.log();
-        if log.closed { Err(Error::Closed) } else { Ok(log) }
+        if self.is_closed() { Err(Error::Closed) } else { Ok(self.log()) }
     }
 }
 
@@ -113,7 +126,7 @@ impl EventStore for Model {
     }
 
     fn state(&self) -> StoreState {
-        if self.log().closed { StoreState::Closed } else { StoreState::Ready }
+        if self.is_closed() { StoreState::Closed } else { StoreState::Ready }
     }
 
     async fn statistics(&self) -> Result<StoreStatistics> {
@@ -169,7 +182,7 @@ impl EventStore for Model {
     }
 
     async fn close(&self) -> Result<()> {
-        self.log().closed = true;
+        self.closed.store(true, Ordering::SeqCst);
         self.changed.send_replace(());
         Ok(())
     }

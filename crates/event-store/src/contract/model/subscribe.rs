@@ -90,11 +90,11 @@ impl<F: Follow> Cursor<F> {
 
     /// Looks at the events that were not looked at, until one brings something.
     fn look(&mut self) {
-        let log = self.model.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if log.closed {
+        if self.model.is_closed() {
             self.ready.push_back(Err(Error::Closed));
             return;
         }
+        let log = self.model.log();
         while let Some(event) = log.events.get(self.seen) {
             self.seen += 1;
             self.follow.event(&log, event, &*self.model.clock, &mut self.ready);
