@@ -20,10 +20,12 @@ pub mod logging;
 pub mod measured;
 pub mod metrics;
 pub mod rate_limit;
+mod routes;
 pub mod window;
 
 pub use lifecycle::{Lifecycle, Phase};
 pub use measured::Measured;
+pub use routes::routes;
 
 use crate::{
     config::Settings,

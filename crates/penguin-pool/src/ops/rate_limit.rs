@@ -100,7 +100,11 @@ impl Limiter {
         let quota = Quota::with_period(period)?.allow_burst(requests);
         let hands = Hands(clock);
         Some(Self {
-            limiter: RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, DashMapStateStore::default(), hands.clone()),
+            limiter: RateLimiter::<_, _, _, StateInformationMiddleware>::new(
+                quota,
+                DashMapStateStore::default(),
+                hands.clone(),
+            ),
             hands,
             proxies: settings.trusted_proxies.clone(),
             period,
