@@ -2,8 +2,8 @@
 
 use crate::{ops::Measured, security::BoundStore};
 use event_store::{
-    Acl, Clock, Error, ErrorCode, ExpectedState, IdSource, NewEvent, Position, ReadStream,
-    Result, StoreState, StreamMetadata, StreamName,
+    Acl, Clock, Error, ErrorCode, ExpectedState, IdSource, NewEvent, Position, ReadStream, Result,
+    StoreState, StreamMetadata, StreamName,
 };
 use models::{
     Backend, ConnectionStatus, DatabaseChecks, DatabaseHealth, DateTime, HealthStatus, LatencyQuantiles,

@@ -55,6 +55,8 @@ pub struct Options<'a> {
 /// Puts every layer around the API, in the order that this module's description gives.
 pub fn layers(api: Router, options: &Options<'_>) -> Router {
     let Options { settings, clock, ids, lifecycle } = options;
+    // What is counted before the counting begins is lost, and a gauge would be wrong for ever.
+    let _ = metrics::Metrics::begin(Arc::clone(clock));
     let feeds = feeds::Feeds::new(settings.max_subscriptions.as_usize(), lifecycle.clone());
     let load = load::Load::new(settings.max_concurrent_requests.as_usize(), settings.request_timeout.get());
     let compression = CompressionLayer::new()
