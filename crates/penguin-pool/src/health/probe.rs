@@ -172,7 +172,8 @@ impl Probe {
             }
             Ok(())
         };
-        self.streams_made.get_or_try_init(make).await.map(|()| ())
+        self.streams_made.get_or_try_init(make).await?;
+        Ok(())
     }
 
     fn metadata(&self) -> StreamMetadata {

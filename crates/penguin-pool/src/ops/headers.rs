@@ -30,7 +30,6 @@ const EXPOSED: [HeaderName; 6] = [
 ];
 
 /// Lets the listed origins call, with credentials. Others get no permission, and their browsers refuse the answer.
-#[must_use]
 pub fn cors(origins: &Origins) -> CorsLayer {
     let origins: Vec<HeaderValue> = origins.0.iter().filter_map(|o| HeaderValue::from_str(o).ok()).collect();
     CorsLayer::new()
