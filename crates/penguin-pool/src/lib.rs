@@ -12,6 +12,5 @@ pub mod http;
 pub mod kurrentdb;
 pub mod ops;
 pub mod security;
-pub mod server;
 pub mod status;
 pub mod streams;

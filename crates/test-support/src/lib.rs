@@ -1,9 +1,5 @@
 //! For tests alone.
 
 mod clock;
-#[cfg(feature = "service")]
-mod service;
 
 pub use clock::{MockClock, SeededIds};
-#[cfg(feature = "service")]
-pub use service::{Builder, TestService};

@@ -1,6 +1,7 @@
 //! Why the catalogue did not answer.
 
 use event_store::ErrorCode;
+use rusqlite::ErrorCode as Sqlite;
 
 /// What the catalogue answers.
 pub type Result<T> = std::result::Result<T, CatalogueError>;
@@ -30,6 +31,9 @@ pub enum CatalogueError {
     /// The store did not give what the catalogue needed.
     #[error(transparent)]
     Store(#[from] event_store::Error),
+    /// Its file is damaged, and is made again; the text is for the log alone.
+    #[error("the stream catalogue is damaged: {0}")]
+    Damaged(String),
     /// Its database failed; the text is for the log alone.
     #[error("the stream catalogue's database failed: {0}")]
     Database(String),
@@ -44,13 +48,20 @@ impl CatalogueError {
             Self::TooSlow { .. } => ErrorCode::Timeout,
             Self::Stopped => ErrorCode::ShuttingDown,
             Self::Store(error) => error.code(),
-            Self::Database(_) => ErrorCode::InternalError,
+            Self::Damaged(_) | Self::Database(_) => ErrorCode::InternalError,
         }
+    }
+
+    pub(super) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { path: path.into(), message: message.into() }
     }
 }
 
 impl From<rusqlite::Error> for CatalogueError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
+        match error.sqlite_error_code() {
+            Some(Sqlite::DatabaseCorrupt | Sqlite::NotADatabase) => Self::Damaged(error.to_string()),
+            _ => Self::Database(error.to_string()),
+        }
     }
 }

@@ -189,7 +189,7 @@ pub struct Statistics {
     pub last_activity: Option<Timestamp>,
     /// Events by type.
     pub events_per_type: BTreeMap<String, u64>,
-    /// Events by category: what stands in the stream's name before the first `-`, or all of it.
+    /// Events by category: what stands in the stream's name before the first `-`. Names without one have none.
     pub events_per_category: BTreeMap<String, u64>,
 }
 

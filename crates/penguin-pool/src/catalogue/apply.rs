@@ -1,0 +1,435 @@
+//! Taking events in: one batch of `$all`, one transaction.
+//!
+//! A batch is first gone through in order, which changes the streams' rows in memory alone. Then it is settled, stream
+//! by stream: which events can still be read under the metadata that now holds. Events that were truncated within their
+//! own batch are never written, and the order in which a stream's events and its metadata come makes no difference.
+
+use super::{
+    Result,
+    blocks::{self, Change},
+    content,
+    schema::{self, Checkpoint},
+    state::{Class, Facet, Kind, Stream},
+};
+use event_store::{EventType, RecordedEvent, Revision, StreamName, TOMBSTONE_REVISION, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// What is counted by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Counter {
+    /// Events that are kept, by type.
+    EventsOfType = 0,
+    /// The same, by category.
+    EventsOfCategory = 1,
+    /// Streams of a user.
+    StreamsOfUser = 2,
+    /// Sums, by the names below.
+    Sum = 3,
+}
+
+/// Users that have a stream.
+pub(super) const USERS: &str = "users";
+/// Events that are kept.
+pub(super) const EVENTS: &str = "events";
+/// Their bytes.
+pub(super) const BYTES: &str = "bytes";
+
+/// Gives events of a stream from one revision up to, and without, another: those that truncation took out of the
+/// catalogue and other metadata brings back. Fewer than asked for where the store no longer gives them.
+pub(super) type Refill<'a> = dyn FnMut(&StreamName, Revision, Revision) -> Result<Vec<RecordedEvent>> + 'a;
+
+/// Which streams are searched by content.
+pub(super) type Indexed = Arc<dyn Fn(&StreamName) -> bool + Send + Sync>;
+
+/// A stream while a batch is taken in.
+struct Touched<'e> {
+    stream: Stream,
+    was: Option<(BTreeSet<Facet>, Timestamp)>,
+    bytes_were: i64,
+    /// The batch's own events, with the running sum before each.
+    new: Vec<(&'e RecordedEvent, i64)>,
+    metadata_changed: bool,
+    /// By how much its events grew in number, by type.
+    types: BTreeMap<i64, i64>,
+}
+
+/// A batch on its way into the database.
+pub(super) struct Batch<'a, 'e> {
+    db: &'a Connection,
+    indexed: &'a Indexed,
+    next_stream: i64,
+    touched: HashMap<StreamName, Touched<'e>>,
+    types: HashMap<String, i64>,
+    type_names: HashMap<i64, String>,
+    counters: BTreeMap<(Counter, String), i64>,
+}
+
+/// Takes a batch in, checkpoint included. Belongs in a transaction.
+pub(super) fn apply(
+    db: &Connection,
+    events: &[RecordedEvent],
+    checkpoint: &mut Checkpoint,
+    indexed: &Indexed,
+    refill: &mut Refill<'_>,
+) -> Result<()> {
+    let next_stream =
+        db.prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM stream")?.query_row([], |row| row.get(0))?;
+    let mut batch = Batch {
+        db,
+        indexed,
+        next_stream,
+        touched: HashMap::new(),
+        types: HashMap::new(),
+        type_names: HashMap::new(),
+        counters: BTreeMap::new(),
+    };
+    for event in events {
+        batch.take(event)?;
+        if !event.stream.is_system() {
+            checkpoint.last_activity = Some(event.created.ticks());
+        }
+    }
+    batch.settle(refill)?;
+    if let Some(last) = events.last() {
+        checkpoint.last = Some((last.position, last.id));
+    }
+    checkpoint.events += events.len() as u64;
+    schema::set_checkpoint(db, checkpoint)
+}
+
+impl<'e> Batch<'_, 'e> {
+    fn touch(&mut self, name: &StreamName) -> Result<&mut Touched<'e>> {
+        if !self.touched.contains_key(name) {
+            let stream = Stream::by_name(self.db, name.as_str())?.unwrap_or_else(|| {
+                self.next_stream += 1;
+                Stream::new(self.next_stream - 1, name.clone())
+            });
+            let touched = Touched {
+                was: stream.facets(),
+                bytes_were: stream.bytes_end - stream.kept_before,
+                stream,
+                new: Vec::new(),
+                metadata_changed: false,
+                types: BTreeMap::new(),
+            };
+            self.touched.insert(name.clone(), touched);
+        }
+        #[expect(clippy::expect_used, reason = "it was put there above if it was not there before")]
+        let touched = self.touched.get_mut(name).expect("the stream is among the touched");
+        Ok(touched)
+    }
+
+    fn take(&mut self, event: &'e RecordedEvent) -> Result<()> {
+        if event.revision == TOMBSTONE_REVISION && event.event_type.as_str() == EventType::STREAM_DELETED {
+            let stream = &mut self.touch(&event.stream)?.stream;
+            stream.tombstoned = true;
+            stream.first_at.get_or_insert(event.created);
+            if let Some(metastream) = event.stream.metastream() {
+                self.touch(&metastream)?.stream.tombstoned = true;
+            }
+            return Ok(());
+        }
+        if let Some(described) = event.stream.original() {
+            let touched = self.touch(&described)?;
+            touched.metadata_changed = true;
+            touched.stream.set_metadata(event);
+        }
+        let touched = self.touch(&event.stream)?;
+        let stream = &mut touched.stream;
+        if stream.last.is_none() {
+            stream.kept_from = event.revision;
+        }
+        stream.first_at.get_or_insert(event.created);
+        stream.last_at = Some(event.created);
+        stream.last = Some(event.revision);
+        touched.new.push((event, stream.bytes_end));
+        stream.bytes_end += i64::try_from(event.size()).unwrap_or(i64::MAX);
+        Ok(())
+    }
+
+    fn settle(&mut self, refill: &mut Refill<'_>) -> Result<()> {
+        let mut all: Vec<Touched<'e>> = std::mem::take(&mut self.touched).into_values().collect();
+        let mut rows: Vec<(&'e RecordedEvent, i64, i64, i64)> = Vec::new();
+        for touched in &mut all {
+            self.prune(touched)?;
+            let floor = touched.stream.floor();
+            for (event, before) in std::mem::take(&mut touched.new) {
+                if event.revision < floor {
+                    continue;
+                }
+                let stream = &mut touched.stream;
+                if stream.kept == 0 {
+                    (stream.kept_from, stream.kept_before) = (event.revision, before);
+                }
+                stream.kept += 1;
+                let kind = self.event_type(event.event_type.as_str())?;
+                *touched.types.entry(kind).or_default() += 1;
+                rows.push((event, touched.stream.id, kind, before));
+            }
+            if touched.stream.kept == 0 {
+                touched.stream.kept_from = touched.stream.last.map_or(0, |last| last + 1);
+                touched.stream.kept_before = touched.stream.bytes_end;
+            }
+            self.bring_back(touched, refill)?;
+        }
+        // In the order of positions, so that rows go to the end of their tables.
+        rows.sort_unstable_by_key(|row| row.0.position);
+        for (event, stream, kind, before) in rows {
+            self.insert(event, stream, kind, before)?;
+        }
+        let mut changes = Vec::new();
+        for touched in &all {
+            touched.stream.save(self.db)?;
+            self.count(touched, &mut changes)?;
+        }
+        changes.sort_unstable();
+        for of_one in changes.chunk_by(|a, b| a.facet == b.facet) {
+            blocks::change(self.db, of_one[0].facet, of_one)?;
+        }
+        self.write_counters()
+    }
+
+    /// Takes out the rows that can no longer be read.
+    fn prune(&mut self, touched: &mut Touched<'e>) -> Result<()> {
+        let stream = &mut touched.stream;
+        let floor = stream.floor().min(i64::MAX as u64);
+        if stream.kept == 0 || stream.kept_from >= floor {
+            return Ok(());
+        }
+        let sql = "SELECT position, type FROM event WHERE stream = ? AND revision < ?";
+        let gone: Vec<(i64, i64)> = self
+            .db
+            .prepare_cached(sql)?
+            .query_map(params![stream.id, floor], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        for (position, kind) in &gone {
+            *touched.types.entry(kind.abs()).or_default() -= 1;
+            self.db.prepare_cached("DELETE FROM event WHERE position = ?")?.execute([position])?;
+            let data =
+                self.db.prepare_cached("DELETE FROM event_data WHERE position = ?")?.execute([position])?;
+            if data > 0 {
+                self.db.prepare_cached("DELETE FROM event_text WHERE rowid = ?")?.execute([position])?;
+            }
+        }
+        stream.kept -= gone.len() as u64;
+        let sql = "SELECT revision, bytes_before FROM event WHERE stream = ? ORDER BY revision LIMIT 1";
+        let first: Option<(Revision, i64)> = self
+            .db
+            .prepare_cached(sql)?
+            .query_row([stream.id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some((revision, before)) = first {
+            (stream.kept_from, stream.kept_before) = (revision, before);
+        }
+        Ok(())
+    }
+
+    /// Other metadata may let events be read again that were taken out: the store is asked for them.
+    fn bring_back(&mut self, touched: &mut Touched<'e>, refill: &mut Refill<'_>) -> Result<()> {
+        let floor = touched.stream.floor();
+        if !touched.metadata_changed || touched.stream.last.is_none() || floor >= touched.stream.kept_from {
+            return Ok(());
+        }
+        let events = refill(&touched.stream.name, floor, touched.stream.kept_from)?;
+        for event in events.iter().rev() {
+            let stream = &mut touched.stream;
+            stream.kept_from = event.revision;
+            stream.kept_before -= i64::try_from(event.size()).unwrap_or(i64::MAX);
+            stream.kept += 1;
+            let (id, before) = (stream.id, stream.kept_before);
+            let kind = self.event_type(event.event_type.as_str())?;
+            *touched.types.entry(kind).or_default() += 1;
+            self.insert(event, id, kind, before)?;
+        }
+        Ok(())
+    }
+
+    fn insert(&self, event: &RecordedEvent, stream: i64, kind: i64, before: i64) -> Result<()> {
+        let position = event.position.raw();
+        let kind = if event.stream.is_system() { -kind } else { kind };
+        self.db
+            .prepare_cached(
+                "INSERT INTO event (position, stream, revision, type, created, bytes_before) VALUES (?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![position, stream, event.revision, kind, event.created.ticks(), before])?;
+        if !content::is_json(event) || !(self.indexed)(&event.stream) {
+            return Ok(());
+        }
+        self.db
+            .prepare_cached("INSERT INTO event_data (position, data) VALUES (?, ?)")?
+            .execute(params![position, &event.data[..]])?;
+        self.db
+            .prepare_cached("INSERT INTO event_text (rowid, text) VALUES (?, ?)")?
+            .execute(params![position, content::words(&event.data)])?;
+        Ok(())
+    }
+
+    fn event_type(&mut self, name: &str) -> Result<i64> {
+        if let Some(id) = self.types.get(name) {
+            return Ok(*id);
+        }
+        self.db.prepare_cached("INSERT OR IGNORE INTO event_type (name) VALUES (?)")?.execute([name])?;
+        let id = self
+            .db
+            .prepare_cached("SELECT id FROM event_type WHERE name = ?")?
+            .query_row([name], |row| row.get(0))?;
+        self.types.insert(name.to_owned(), id);
+        self.type_names.insert(id, name.to_owned());
+        Ok(id)
+    }
+
+    /// Brings the lists and the counters up to what the stream has become.
+    fn count(&mut self, touched: &Touched<'e>, changes: &mut Vec<Change>) -> Result<()> {
+        let stream = &touched.stream;
+        let is = stream.facets();
+        let created = is.as_ref().map(|(_, created)| created.ticks());
+        let moved = touched.was.as_ref().map(|(_, created)| created.ticks()) != created;
+        let none = BTreeSet::new();
+        let old = touched.was.as_ref().map_or(&none, |(facets, _)| facets);
+        let new = is.as_ref().map_or(&none, |(facets, _)| facets);
+        let mut put = |facet: i64, created: Option<i64>| {
+            changes.push(Change { facet, name: stream.name.as_str().to_owned(), stream: stream.id, created });
+        };
+        for gone in old.difference(new) {
+            put(self.facet(gone)?, None);
+        }
+        for listed in new {
+            if moved || !old.contains(listed) {
+                put(self.facet(listed)?, created);
+            }
+        }
+        // A deleted stream keeps no events, so its types are counted in the class in which they came.
+        let class = if stream.name.is_system() { Class::SystemLive } else { Class::Live };
+        let mut types: Vec<(i64, i64)> = touched.types.iter().map(|(kind, by)| (*kind, *by)).collect();
+        if moved && !stream.name.is_metastream() {
+            let sql = "SELECT type FROM stream_type WHERE stream = ?";
+            let mut known = self.db.prepare_cached(sql)?;
+            let known = known.query_map([stream.id], |row| row.get::<_, i64>(0))?;
+            for kind in known {
+                let kind = kind?;
+                if !touched.types.contains_key(&kind) {
+                    types.push((kind, 0));
+                }
+            }
+        }
+        for (kind, by) in types {
+            let (was, is) = self.count_type(stream, kind, by)?;
+            if stream.name.is_metastream() {
+                continue;
+            }
+            let value = self.type_name(kind)?;
+            if (was == 0) != (is == 0) || (moved && is > 0) {
+                let facet = self.facet(&Facet { class, kind: Kind::Type, value: value.clone() })?;
+                put(facet, created.filter(|_| is > 0));
+            }
+            if class == Class::Live {
+                self.add(Counter::EventsOfType, &value, by);
+                if let Some(category) = stream.name.category() {
+                    self.add(Counter::EventsOfCategory, category, by);
+                }
+                self.add(Counter::Sum, EVENTS, by);
+            }
+        }
+        if class == Class::Live {
+            let bytes = stream.bytes_end - stream.kept_before;
+            self.add(Counter::Sum, BYTES, bytes - touched.bytes_were);
+        }
+        let live = |facets: &BTreeSet<Facet>| facets.first().is_some_and(|facet| facet.class == Class::Live);
+        let by = i64::from(live(new)) - i64::from(live(old));
+        if by != 0
+            && let Some(user) = super::statistics::user_of(stream.name.as_str())
+        {
+            self.add(Counter::StreamsOfUser, user, by);
+        }
+        Ok(())
+    }
+
+    /// Changes how many events of a type a stream has, and answers how many it had and has.
+    fn count_type(&self, stream: &Stream, kind: i64, by: i64) -> Result<(i64, i64)> {
+        let was: i64 = self
+            .db
+            .prepare_cached("SELECT events FROM stream_type WHERE stream = ? AND type = ?")?
+            .query_row(params![stream.id, kind], |row| row.get(0))
+            .optional()?
+            .unwrap_or(0);
+        if by != 0 && was + by == 0 {
+            self.db
+                .prepare_cached("DELETE FROM stream_type WHERE stream = ? AND type = ?")?
+                .execute(params![stream.id, kind])?;
+        } else if by != 0 {
+            self.db
+                .prepare_cached("INSERT OR REPLACE INTO stream_type (stream, type, events) VALUES (?, ?, ?)")?
+                .execute(params![stream.id, kind, was + by])?;
+        }
+        Ok((was, was + by))
+    }
+
+    fn type_name(&self, kind: i64) -> Result<String> {
+        if let Some(name) = self.type_names.get(&kind) {
+            return Ok(name.clone());
+        }
+        Ok(self
+            .db
+            .prepare_cached("SELECT name FROM event_type WHERE id = ?")?
+            .query_row([kind], |row| row.get(0))?)
+    }
+
+    fn facet(&self, facet: &Facet) -> Result<i64> {
+        let key = params![facet.class as i64, facet.kind as i64, facet.value];
+        let found = self
+            .db
+            .prepare_cached("SELECT id FROM facet WHERE class = ? AND kind = ? AND value = ?")?
+            .query_row(key, |row| row.get(0))
+            .optional()?;
+        if let Some(id) = found {
+            return Ok(id);
+        }
+        self.db
+            .prepare_cached("INSERT INTO facet (class, kind, value, total, head) VALUES (?, ?, ?, 0, 0)")?
+            .execute(key)?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    fn add(&mut self, counter: Counter, name: &str, by: i64) {
+        if by != 0 {
+            *self.counters.entry((counter, name.to_owned())).or_default() += by;
+        }
+    }
+
+    fn write_counters(&mut self) -> Result<()> {
+        let mut users = 0;
+        for ((counter, name), by) in std::mem::take(&mut self.counters) {
+            let is = self.write_counter(counter, &name, by)?;
+            if counter == Counter::StreamsOfUser {
+                users += i64::from(is > 0) - i64::from(is - by > 0);
+            }
+        }
+        if users != 0 {
+            self.write_counter(Counter::Sum, USERS, users)?;
+        }
+        Ok(())
+    }
+
+    fn write_counter(&self, counter: Counter, name: &str, by: i64) -> Result<i64> {
+        if by == 0 {
+            return Ok(0);
+        }
+        let is: i64 = self
+            .db
+            .prepare_cached(
+                "INSERT INTO counter (kind, name, value) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (kind, name) DO UPDATE SET value = value + ?3 RETURNING value",
+            )?
+            .query_row(params![counter as i64, name, by], |row| row.get(0))?;
+        if is == 0 {
+            self.db
+                .prepare_cached("DELETE FROM counter WHERE kind = ? AND name = ?")?
+                .execute(params![counter as i64, name])?;
+        }
+        Ok(is)
+    }
+}

@@ -1,0 +1,242 @@
+//! Lists of streams. One filter, a prefix, an offset and a cursor are answered from the blocks, whatever the number of
+//! streams; several filters, dates and expressions look at the shortest list that can hold the answer.
+
+use super::{
+    BrowseFilter, BrowsePage, CatalogueError, MAX_PAGE, Result,
+    blocks::{self, Range},
+    database::Deadline,
+    pattern::Pattern,
+    state::{Class, Facet, Kind, Stream},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use event_store::Timestamp;
+use models::StreamStatus;
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter, types::Value};
+use std::fmt::Write as _;
+
+/// What to ask instead of a query that takes too long.
+pub(super) const ADVICE: &str =
+    "begin the pattern with '^' and fixed text, or narrow it with prefix, tag, owner, eventType or status";
+
+/// Names between two looks at the clock.
+const NAMES_PER_LOOK: u64 = 1024;
+
+/// A filter made ready.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    facets: Vec<Facet>,
+    range: Range,
+    pattern: Option<Pattern>,
+    created: [Option<i64>; 2],
+    event_type: Option<String>,
+    after: Option<String>,
+    limit: u64,
+    offset: u64,
+}
+
+/// Checks a filter and makes it ready.
+///
+/// # Errors
+/// [`CatalogueError::Invalid`] naming what makes no sense.
+pub(super) fn plan(filter: &BrowseFilter) -> Result<Plan> {
+    if !(1..=MAX_PAGE).contains(&filter.limit) {
+        return Err(CatalogueError::invalid("limit", format!("must be from 1 to {MAX_PAGE}")));
+    }
+    let mut pattern = filter.name_pattern.as_deref().map(Pattern::new).transpose()?;
+    let mut range = Range::prefix(filter.prefix.as_deref().unwrap_or_default());
+    let mut of_system = filter.prefix.as_ref().is_some_and(|prefix| prefix.starts_with('$'));
+    if let Some(found) = &pattern {
+        range = range.and(Range::prefix(&found.prefix));
+        of_system |= found.prefix.starts_with('$');
+        if found.is_prefix {
+            pattern = None;
+        }
+    }
+    let deleted = filter.status == Some(StreamStatus::Deleted);
+    let class = match (of_system, deleted) {
+        (false, false) => Class::Live,
+        (false, true) => Class::Deleted,
+        (true, false) => Class::SystemLive,
+        (true, true) => Class::SystemDeleted,
+    };
+    let facet = |kind, value: &str| Facet { class, kind, value: value.to_owned() };
+    let mut facets = Vec::new();
+    match filter.status {
+        Some(StreamStatus::Active) => facets.push(facet(Kind::Active, "")),
+        Some(StreamStatus::Archived) => facets.push(facet(Kind::Archived, "")),
+        Some(StreamStatus::Deleted) | None => {}
+    }
+    facets.extend(filter.tag.as_deref().map(|tag| facet(Kind::Tag, tag)));
+    facets.extend(filter.owner.as_deref().map(|owner| facet(Kind::Owner, owner)));
+    facets.extend(filter.event_type.as_deref().map(|kind| facet(Kind::Type, kind)));
+    if facets.is_empty() {
+        facets.push(facet(Kind::All, ""));
+    }
+    let after = filter.cursor.as_deref().map(|cursor| {
+        let name = BASE64.decode(cursor).ok().and_then(|name| String::from_utf8(name).ok());
+        name.ok_or_else(|| CatalogueError::invalid("cursor", "must be the nextCursor of a page before"))
+    });
+    Ok(Plan {
+        facets,
+        range,
+        pattern,
+        created: [filter.date_from.map(Timestamp::ticks), filter.date_to.map(Timestamp::ticks)],
+        event_type: filter.event_type.clone(),
+        after: after.transpose()?,
+        limit: filter.limit as u64,
+        offset: filter.offset,
+    })
+}
+
+/// Answers a filter at a time of day.
+pub(super) fn run(plan: &Plan, db: &Connection, deadline: &Deadline, now: Timestamp) -> Result<BrowsePage> {
+    let mut lists = Vec::with_capacity(plan.facets.len());
+    for facet in &plan.facets {
+        match list(db, facet)? {
+            Some(list) => lists.push(list),
+            None => return page(plan, db, Vec::new(), 0, now),
+        }
+    }
+    lists.sort_unstable_by_key(|(total, _)| *total);
+    let aged = match &plan.event_type {
+        Some(kind) => aged(db, kind, now)?,
+        None => Vec::new(),
+    };
+    let lists = Lists { ids: lists.into_iter().map(|(_, id)| id).collect(), aged };
+    let rest = match &plan.after {
+        Some(name) => plan.range.clone().after(name),
+        None => plan.range.clone(),
+    };
+    let (ids, total) = match &plan.pattern {
+        Some(pattern) => matching(plan, pattern, db, &lists, &rest, deadline)?,
+        None if lists.ids.len() == 1 && lists.aged.is_empty() && plan.created == [None, None] => {
+            let total = blocks::count(db, lists.ids[0], &plan.range)?;
+            match blocks::skip(db, lists.ids[0], rest, plan.offset)? {
+                Some(rest) => (select(plan, db, &lists, &rest, 0)?, total),
+                None => (Vec::new(), total),
+            }
+        }
+        None => {
+            let ids = select(plan, db, &lists, &rest, plan.offset)?;
+            let (sql, values) = query("count(*)", plan, &lists, &plan.range);
+            let total = db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?;
+            (ids, total)
+        }
+    };
+    page(plan, db, ids, total, now)
+}
+
+/// The lists in all of which a stream must stand, the shortest first, and the streams that do and yet are not wanted.
+struct Lists {
+    ids: Vec<i64>,
+    aged: Vec<i64>,
+}
+
+/// The streams of which all events of a type have aged away: their types are still counted.
+fn aged(db: &Connection, event_type: &str, now: Timestamp) -> Result<Vec<i64>> {
+    let sql = "SELECT s.id FROM event_type k JOIN stream s ON s.max_age IS NOT NULL WHERE k.name = ?1
+               AND EXISTS (SELECT 1 FROM stream_type t WHERE t.stream = s.id AND t.type = k.id)
+               AND NOT EXISTS (SELECT 1 FROM event e INDEXED BY event_of_stream
+                               WHERE e.stream = s.id AND e.type IN (k.id, -k.id) AND e.created >= ?2 - s.max_age)";
+    let mut streams = db.prepare_cached(sql)?;
+    let streams = streams.query_map(rusqlite::params![event_type, now.ticks()], |row| row.get(0))?;
+    Ok(streams.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A facet's length and id, if any stream ever had it.
+fn list(db: &Connection, facet: &Facet) -> Result<Option<(u64, i64)>> {
+    Ok(db
+        .prepare_cached("SELECT total, id FROM facet WHERE class = ? AND kind = ? AND value = ?")?
+        .query_row(rusqlite::params![facet.class as i64, facet.kind as i64, facet.value], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?)
+}
+
+/// The postings of the first list in a range of names that stand in the others too.
+fn query(columns: &str, plan: &Plan, lists: &Lists, range: &Range) -> (String, Vec<Value>) {
+    let mut sql = format!("SELECT {columns} FROM posting p WHERE p.facet = ? AND p.name >= ?");
+    let mut values = vec![Value::from(lists.ids[0]), Value::from(range.from.clone())];
+    if let Some(to) = &range.to {
+        sql.push_str(" AND p.name < ?");
+        values.push(to.clone().into());
+    }
+    for (created, sign) in plan.created.iter().zip([">=", "<="]) {
+        if let Some(created) = created {
+            let _ = write!(sql, " AND p.created {sign} ?");
+            values.push((*created).into());
+        }
+    }
+    for other in &lists.ids[1..] {
+        sql.push_str(" AND EXISTS (SELECT 1 FROM posting q WHERE q.facet = ? AND q.name = p.name)");
+        values.push((*other).into());
+    }
+    if !lists.aged.is_empty() {
+        // Numbers of our own making: nothing a user wrote gets into the text.
+        let ids: Vec<String> = lists.aged.iter().map(i64::to_string).collect();
+        let _ = write!(sql, " AND p.stream NOT IN ({})", ids.join(","));
+    }
+    (sql, values)
+}
+
+/// The streams of a page, and one more if there is one.
+fn select(plan: &Plan, db: &Connection, lists: &Lists, range: &Range, offset: u64) -> Result<Vec<i64>> {
+    let (mut sql, mut values) = query("p.stream", plan, lists, range);
+    sql.push_str(" ORDER BY p.name LIMIT ? OFFSET ?");
+    values.push(i64::try_from(plan.limit + 1).unwrap_or(i64::MAX).into());
+    values.push(i64::try_from(offset).unwrap_or(i64::MAX).into());
+    let mut ids = db.prepare_cached(&sql)?;
+    let ids = ids.query_map(params_from_iter(values), |row| row.get(0))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The same where an expression must match too, and how many there are on all pages.
+fn matching(
+    plan: &Plan,
+    pattern: &Pattern,
+    db: &Connection,
+    lists: &Lists,
+    rest: &Range,
+    deadline: &Deadline,
+) -> Result<(Vec<i64>, u64)> {
+    let (mut sql, values) = query("p.name, p.stream", plan, lists, &plan.range);
+    sql.push_str(" ORDER BY p.name");
+    let mut names = db.prepare_cached(&sql)?;
+    let mut names = names.query(params_from_iter(values))?;
+    let (mut ids, mut total, mut skipped, mut seen) = (Vec::new(), 0, 0, 0_u64);
+    while let Some(row) = names.next()? {
+        seen += 1;
+        if seen.is_multiple_of(NAMES_PER_LOOK) {
+            deadline.check()?;
+        }
+        let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        if !pattern.regex.is_match(name) {
+            continue;
+        }
+        total += 1;
+        if ids.len() as u64 > plan.limit || name < rest.from.as_str() {
+            continue;
+        }
+        skipped += 1;
+        if skipped > plan.offset {
+            ids.push(row.get(1)?);
+        }
+    }
+    Ok((ids, total))
+}
+
+fn page(plan: &Plan, db: &Connection, mut ids: Vec<i64>, total: u64, now: Timestamp) -> Result<BrowsePage> {
+    let has_more = ids.len() as u64 > plan.limit;
+    if has_more {
+        ids.pop();
+    }
+    let mut streams = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some(stream) = Stream::by_id(db, id)? {
+            streams.push(stream.show(db, now)?);
+        }
+    }
+    let last = streams.last().filter(|_| has_more);
+    let next_cursor = last.map(|stream| BASE64.encode(stream.name.as_str()));
+    Ok(BrowsePage { streams, total, has_more, next_cursor })
+}

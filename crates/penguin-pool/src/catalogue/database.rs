@@ -1,0 +1,222 @@
+//! The database's file and connections: one that writes, a few that read, and a time limit on every query.
+
+use super::{CatalogueError, Result, schema};
+use event_store::Clock;
+use rusqlite::{Connection, OpenFlags};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, Semaphore};
+
+/// Where the catalogue is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In this file (and the two that SQLite puts beside it). Lost or damaged, it is made again from the store.
+    File(PathBuf),
+    /// In memory, gone with the process.
+    Memory,
+}
+
+/// Instructions of SQLite's machine between two looks at the clock: some ten microseconds.
+const STEPS_PER_LOOK: i32 = 1000;
+
+/// The file and its reading connections.
+#[derive(Debug)]
+pub(super) struct Database {
+    place: Place,
+    clock: Arc<dyn Clock>,
+    /// What SQLite is told to open.
+    uri: String,
+    /// SQLite in memory has no snapshots, so there readers and the writer take turns. In a file they do not meet.
+    turns: RwLock<()>,
+    idle: Mutex<Vec<(u64, Connection)>>,
+    permits: Semaphore,
+    /// Counted up when the file is thrown away: older connections still look at the old one.
+    generation: AtomicU64,
+    /// Told when a reader meets damage.
+    pub(super) damaged: Notify,
+}
+
+/// Until when a query may run.
+#[derive(Debug, Clone)]
+pub(super) struct Deadline {
+    clock: Arc<dyn Clock>,
+    at: Duration,
+}
+
+impl Deadline {
+    /// Whether the time is up.
+    pub(super) fn passed(&self) -> bool {
+        self.clock.monotonic() >= self.at
+    }
+
+    /// Ends a query whose time is up; [`Database::read`] says to the caller what to do instead.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.passed() { Err(CatalogueError::TooSlow { limit_ms: 0, advice: "" }) } else { Ok(()) }
+    }
+}
+
+impl Database {
+    pub(super) fn new(place: Place, readers: usize, clock: Arc<dyn Clock>) -> Self {
+        static MEMORIES: AtomicU64 = AtomicU64::new(0);
+        let uri = match &place {
+            Place::File(path) => path.to_string_lossy().into_owned(),
+            Place::Memory => {
+                format!("file:/catalogue-{}?vfs=memdb", MEMORIES.fetch_add(1, Ordering::Relaxed))
+            }
+        };
+        Self {
+            place,
+            clock,
+            uri,
+            turns: RwLock::new(()),
+            idle: Mutex::default(),
+            permits: Semaphore::new(readers.max(1)),
+            generation: AtomicU64::new(0),
+            damaged: Notify::new(),
+        }
+    }
+
+    /// The writing connection. A file that is damaged or of another version is thrown away and begun anew.
+    pub(super) fn writer(&self) -> Result<Connection> {
+        match self.open_writer() {
+            Ok(Some(db)) => return Ok(db),
+            Ok(None) => tracing::warn!("the stream catalogue is of another version and is rebuilt"),
+            Err(CatalogueError::Damaged(error)) => {
+                tracing::warn!(error, "the stream catalogue is damaged and is rebuilt");
+            }
+            Err(error) => return Err(error),
+        }
+        self.discard()?;
+        self.open_writer()?
+            .ok_or_else(|| CatalogueError::Database("a new file is not of this version".to_owned()))
+    }
+
+    fn open_writer(&self) -> Result<Option<Connection>> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        if self.place != Place::Memory {
+            db.pragma_update(None, "journal_mode", "wal")?;
+        }
+        // The rows can be made again, so a flush a checkpoint is enough: a crash loses the tail and never order.
+        db.pragma_update(None, "synchronous", "normal")?;
+        db.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        db.set_prepared_statement_cache_capacity(64);
+        Ok(schema::prepare(&db)?.then_some(db))
+    }
+
+    fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        let mut flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if self.place == Place::Memory {
+            flags |= OpenFlags::SQLITE_OPEN_URI;
+        }
+        let db = Connection::open_with_flags(&self.uri, flags)?;
+        db.busy_timeout(Duration::from_secs(5))?;
+        db.pragma_update(None, "temp_store", "memory")?;
+        db.pragma_update(None, "cache_size", -4096)?;
+        Ok(db)
+    }
+
+    /// Throws the file away. The writing connection must be closed; readers under way finish on the old file.
+    pub(super) fn discard(&self) -> Result<()> {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if let Place::File(path) = &self.place {
+            remove_files(path).map_err(|e| {
+                CatalogueError::Database(format!("{} cannot be removed: {e}", path.display()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Closes the reading connections that are idle, and lets no new ones be made.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Held by the writer from the beginning to the end of a transaction.
+    pub(super) fn writing(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        (self.place == Place::Memory).then(|| self.turns.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn reading(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        (self.place == Place::Memory).then(|| self.turns.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs a query on one snapshot, off the runtime's threads, and stops it after `limit`.
+    ///
+    /// # Errors
+    /// [`CatalogueError::TooSlow`] with `advice` when the time was up.
+    pub(super) async fn read<T, F>(
+        self: &Arc<Self>,
+        limit: Duration,
+        advice: &'static str,
+        query: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &Deadline) -> Result<T> + Send + 'static,
+    {
+        let too_slow =
+            || CatalogueError::TooSlow { limit_ms: limit.as_millis().try_into().unwrap_or(u64::MAX), advice };
+        let deadline = Deadline { clock: Arc::clone(&self.clock), at: self.clock.monotonic() + limit };
+        let _permit = self.permits.acquire().await.map_err(|_| CatalogueError::Stopped)?;
+        let database = Arc::clone(self);
+        let look = deadline.clone();
+        let answer = tokio::task::spawn_blocking(move || database.run(&deadline, query)).await;
+        match answer {
+            Err(panic) => Err(CatalogueError::Database(panic.to_string())),
+            // Interrupted by SQLite's look at the clock, or by the query's own.
+            Ok(Err(CatalogueError::Database(_) | CatalogueError::TooSlow { .. })) if look.passed() => {
+                Err(too_slow())
+            }
+            Ok(answer) => answer,
+        }
+    }
+
+    fn run<T>(
+        &self,
+        deadline: &Deadline,
+        query: impl FnOnce(&Connection, &Deadline) -> Result<T>,
+    ) -> Result<T> {
+        let _turn = self.reading();
+        let generation = self.generation.load(Ordering::SeqCst);
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let db = match idle {
+            Some((of, db)) if of == generation => db,
+            _ => self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+        };
+        let look = deadline.clone();
+        db.progress_handler(STEPS_PER_LOOK, Some(move || look.passed()));
+        let answer = (|| {
+            let snapshot = db.unchecked_transaction()?;
+            let answer = query(&db, deadline)?;
+            snapshot.commit()?;
+            Ok(answer)
+        })();
+        db.progress_handler(0, None::<fn() -> bool>);
+        match &answer {
+            Err(CatalogueError::Damaged(_)) => self.damaged.notify_one(),
+            _ if self.permits.is_closed() => {}
+            _ => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((generation, db)),
+        }
+        answer
+    }
+}
+
+fn remove_files(path: &Path) -> std::io::Result<()> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::remove_file(PathBuf::from(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}

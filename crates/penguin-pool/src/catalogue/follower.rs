@@ -1,0 +1,164 @@
+//! Following `$all`: what has come in while a batch was written is the next batch. So batches are single events when
+//! little happens, and as large as memory allows when there is much to catch up with.
+
+use super::{
+    CatalogueError, Result,
+    database::Database,
+    schema::Checkpoint,
+    writer::{Command, Writer},
+};
+use event_store::{
+    Error, EventStore, Position, ReadAll, ReadFrom, RecordedEvent, SubscribeAll, Subscription,
+    SubscriptionMessage,
+};
+use futures::{FutureExt as _, StreamExt as _};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{oneshot, watch};
+
+/// A batch ends at so many events, or bytes of them.
+const BATCH_EVENTS: usize = 32 * 1024;
+const BATCH_BYTES: usize = 16 << 20;
+
+/// How long to wait before trying again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How far the catalogue has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Reached {
+    pub(super) position: Option<Position>,
+    pub(super) events: u64,
+}
+
+/// What follows the store.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) database: Arc<Database>,
+    pub(super) writer: Writer,
+    pub(super) reached: watch::Sender<Reached>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Follower {
+    /// Follows until it is told to stop, whatever happens to the store or the database meanwhile.
+    pub(super) async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        let mut stop = self.stop.clone();
+        loop {
+            let before = self.reached.borrow().events;
+            let ended = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                ended = self.follow() => ended,
+            };
+            match ended {
+                Ok(()) => {}
+                Err(CatalogueError::Store(Error::Closed) | CatalogueError::Stopped) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "the stream catalogue cannot follow the store, and tries again")
+                }
+            }
+            pause = if self.reached.borrow().events == before {
+                (pause * 2).min(LAST_PAUSE)
+            } else {
+                FIRST_PAUSE
+            };
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Follows from the checkpoint until something breaks.
+    async fn follow(&mut self) -> Result<()> {
+        let id = self.store.id().await?;
+        let mut checkpoint = self.writer.ask(Command::Begin(id)).await?;
+        if !self.is_known(&checkpoint).await? {
+            tracing::warn!("the store does not hold what the stream catalogue has seen: it is rebuilt");
+            self.writer.ask(Command::Reset).await?;
+            checkpoint = self.writer.ask(Command::Begin(id)).await?;
+        }
+        self.publish(&checkpoint);
+        let from = checkpoint.last.map_or(ReadFrom::Start, |(position, _)| ReadFrom::Past(position));
+        let subscription = self.store.subscribe_all(SubscribeAll { from, ..SubscribeAll::default() }).await?;
+        self.take(subscription).await
+    }
+
+    /// Whether the store holds the event up to which the catalogue has come: one that was restored from an older backup
+    /// has the same id and another past.
+    async fn is_known(&self, checkpoint: &Checkpoint) -> Result<bool> {
+        let Some((position, id)) = checkpoint.last else { return Ok(true) };
+        let page = self.store.read_all(ReadAll::forwards(1).from(ReadFrom::At(position))).await?;
+        let found = page.events.first().and_then(|event| event.original());
+        Ok(found.is_some_and(|event| event.position == position && event.id == id))
+    }
+
+    async fn take(&self, mut subscription: Subscription) -> Result<()> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        let mut writing: Option<oneshot::Receiver<Result<Checkpoint>>> = None;
+        loop {
+            let has_room = batch.len() < BATCH_EVENTS && bytes < BATCH_BYTES;
+            let done = async {
+                match writing.as_mut() {
+                    Some(answer) => answer.await.unwrap_or(Err(CatalogueError::Stopped)),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                done = done => {
+                    writing = None;
+                    self.publish(&done?);
+                }
+                () = self.database.damaged.notified() => {
+                    tracing::warn!("the stream catalogue is damaged and is rebuilt");
+                    self.writer.ask(Command::Reset).await?;
+                    self.publish(&Checkpoint::default());
+                    return Ok(());
+                }
+                message = subscription.next(), if has_room => {
+                    add(&mut batch, &mut bytes, message)?;
+                    while batch.len() < BATCH_EVENTS
+                        && bytes < BATCH_BYTES
+                        && let Some(message) = subscription.next().now_or_never()
+                    {
+                        add(&mut batch, &mut bytes, message)?;
+                    }
+                }
+            }
+            if writing.is_none() && !batch.is_empty() {
+                metrics::gauge!("catalogue_lag_events").set(batch.len() as f64);
+                bytes = 0;
+                let events = std::mem::take(&mut batch);
+                writing = Some(self.writer.send(Command::Apply(events)).await);
+            } else if writing.is_none() {
+                metrics::gauge!("catalogue_lag_events").set(0.0);
+            }
+        }
+    }
+
+    fn publish(&self, checkpoint: &Checkpoint) {
+        let reached =
+            Reached { position: checkpoint.last.map(|(position, _)| position), events: checkpoint.events };
+        let before = self.reached.send_replace(reached);
+        if reached.events > before.events {
+            metrics::counter!("catalogue_events_total").increment(reached.events - before.events);
+            metrics::counter!("catalogue_batches_total").increment(1);
+        }
+    }
+}
+
+fn add(
+    batch: &mut Vec<RecordedEvent>,
+    bytes: &mut usize,
+    message: Option<event_store::Result<SubscriptionMessage>>,
+) -> Result<()> {
+    if let SubscriptionMessage::Event(event) = message.unwrap_or(Err(Error::Closed))?
+        && let Some(event) = event.link.or(event.event)
+    {
+        *bytes += event.size();
+        batch.push(event);
+    }
+    Ok(())
+}

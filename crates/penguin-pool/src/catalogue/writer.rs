@@ -1,0 +1,196 @@
+//! The one thread that writes. It takes batches in the order in which they come and answers each when it is committed.
+
+use super::{
+    CatalogueError, Result,
+    apply::{self, Indexed},
+    database::Database,
+    schema::{self, Checkpoint},
+};
+use event_store::{EventStore, ReadFrom, ReadStream, RecordedEvent, Revision, StoreId, StreamName};
+use rusqlite::Connection;
+use std::{sync::Arc, thread::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
+
+/// From this size on a batch is part of catching up, and worth more memory.
+const LARGE_BATCH: usize = 1024;
+/// Kibibytes of pages that the writer keeps, when events come singly and in large batches.
+const SMALL_CACHE: i64 = 4 << 10;
+const LARGE_CACHE: i64 = 64 << 10;
+
+/// What the thread is asked. Each is answered with the checkpoint as it then stands.
+pub(super) enum Command {
+    /// To get ready for the events of this store: what was taken from another one is thrown away.
+    Begin(StoreId),
+    /// To take events in.
+    Apply(Vec<RecordedEvent>),
+    /// To throw everything away.
+    Reset,
+}
+
+type Job = (Command, oneshot::Sender<Result<Checkpoint>>);
+
+/// The way to the thread. It ends when all of these are dropped.
+#[derive(Debug, Clone)]
+pub(super) struct Writer(mpsc::Sender<Job>);
+
+impl Writer {
+    /// Opens the database and starts the thread.
+    pub(super) fn start(
+        database: Arc<Database>,
+        store: Arc<dyn EventStore>,
+        indexed: Indexed,
+        runtime: Handle,
+    ) -> Result<(Self, JoinHandle<()>)> {
+        let db = database.writer()?;
+        let checkpoint = schema::checkpoint(&db)?;
+        let (jobs, queue) = mpsc::channel(1);
+        let worker = Worker { database, db: Some(db), checkpoint, store, indexed, runtime, large: false };
+        let thread = std::thread::Builder::new()
+            .name("catalogue".to_owned())
+            .spawn(move || worker.run(queue))
+            .map_err(|e| CatalogueError::Database(format!("the writer's thread does not start: {e}")))?;
+        Ok((Self(jobs), thread))
+    }
+
+    /// Hands a command over; the answer comes by itself.
+    pub(super) async fn send(&self, command: Command) -> oneshot::Receiver<Result<Checkpoint>> {
+        let (answer, answered) = oneshot::channel();
+        // A thread that is gone drops the sender, and the receiver says so.
+        let _ = self.0.send((command, answer)).await;
+        answered
+    }
+
+    /// Hands a command over and waits for the answer.
+    pub(super) async fn ask(&self, command: Command) -> Result<Checkpoint> {
+        self.send(command).await.await.unwrap_or(Err(CatalogueError::Stopped))
+    }
+}
+
+struct Worker {
+    database: Arc<Database>,
+    db: Option<Connection>,
+    checkpoint: Checkpoint,
+    store: Arc<dyn EventStore>,
+    indexed: Indexed,
+    runtime: Handle,
+    large: bool,
+}
+
+impl Worker {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some((command, answer)) = queue.blocking_recv() {
+            let mut done = self.carry_out(command);
+            if let Err(CatalogueError::Damaged(error)) = &done {
+                tracing::warn!(error, "the stream catalogue is damaged and is rebuilt");
+                if let Err(error) = self.reset() {
+                    done = Err(error);
+                }
+            }
+            let _ = answer.send(done);
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<Checkpoint> {
+        if self.db.is_none() {
+            self.reset()?;
+        }
+        match command {
+            Command::Begin(store) if self.checkpoint.store != Some(store) => {
+                if self.checkpoint.store.is_some() {
+                    tracing::warn!(%store, "the stream catalogue is another store's and is rebuilt");
+                    self.reset()?;
+                }
+                let checkpoint = Checkpoint { store: Some(store), ..self.checkpoint };
+                self.commit(checkpoint, |db, checkpoint| schema::set_checkpoint(db, checkpoint))?;
+            }
+            Command::Begin(_) => {}
+            Command::Apply(events) => self.apply(&events)?,
+            Command::Reset => self.reset()?,
+        }
+        Ok(self.checkpoint)
+    }
+
+    fn apply(&mut self, events: &[RecordedEvent]) -> Result<()> {
+        self.size_cache(events.len() >= LARGE_BATCH)?;
+        let (store, runtime, indexed) =
+            (Arc::clone(&self.store), self.runtime.clone(), Arc::clone(&self.indexed));
+        let mut refill = |name: &StreamName, from, before| refill(&runtime, &*store, name, from, before);
+        self.commit(self.checkpoint, |db, checkpoint| {
+            apply::apply(db, events, checkpoint, &indexed, &mut refill)
+        })
+    }
+
+    fn commit(
+        &mut self,
+        mut checkpoint: Checkpoint,
+        write: impl FnOnce(&Connection, &mut Checkpoint) -> Result<()>,
+    ) -> Result<()> {
+        let db = self.db.as_ref().ok_or(CatalogueError::Stopped)?;
+        let _turn = self.database.writing();
+        let transaction = db.unchecked_transaction()?;
+        write(db, &mut checkpoint)?;
+        transaction.commit()?;
+        self.checkpoint = checkpoint;
+        Ok(())
+    }
+
+    /// Begins with nothing.
+    fn reset(&mut self) -> Result<()> {
+        let _turn = self.database.writing();
+        self.db = None;
+        self.large = false;
+        self.database.discard()?;
+        let db = self.database.writer()?;
+        self.checkpoint = schema::checkpoint(&db)?;
+        self.db = Some(db);
+        Ok(())
+    }
+
+    /// A large cache makes a rebuild quick; when it is over the memory is given back.
+    fn size_cache(&mut self, large: bool) -> Result<()> {
+        if self.large == large {
+            return Ok(());
+        }
+        if let Some(db) = &self.db {
+            db.pragma_update(None, "cache_size", -(if large { LARGE_CACHE } else { SMALL_CACHE }))?;
+            if !large {
+                db.execute_batch("PRAGMA shrink_memory")?;
+            }
+        }
+        self.large = large;
+        Ok(())
+    }
+}
+
+/// Reads what the store still gives of a stream, from one revision up to and without another.
+fn refill(
+    runtime: &Handle,
+    store: &dyn EventStore,
+    name: &StreamName,
+    from: Revision,
+    before: Revision,
+) -> Result<Vec<RecordedEvent>> {
+    let mut events = Vec::new();
+    let mut next = Some(from);
+    while let Some(at) = next.filter(|at| *at < before) {
+        let read = ReadStream::forwards(1000).from(ReadFrom::At(at));
+        let page = match runtime.block_on(store.read_stream(name, read)) {
+            Ok(page) => page,
+            // What happened to the stream since then is still to come.
+            Err(event_store::Error::StreamNotFound(_) | event_store::Error::StreamDeleted(_)) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let wanted = page.events.into_iter().filter_map(|event| event.event);
+        events.extend(wanted.take_while(|event| event.revision < before));
+        next = page.next;
+    }
+    // Read page by page while the stream goes on being truncated: only what hangs together with the rest is taken.
+    let whole = (0..events.len())
+        .rev()
+        .take_while(|i| events[*i].revision + (events.len() - i) as u64 == before)
+        .count();
+    Ok(events.split_off(events.len() - whole))
+}
