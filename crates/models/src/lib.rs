@@ -1,7 +1,9 @@
 //! Entities, events and DTOs: one Rust type says each fact once, and JSON, validation, documents and examples follow.
 
+mod health;
 mod stream;
 mod time;
 
+pub use health::*;
 pub use stream::*;
 pub use time::DateTime;

@@ -12,5 +12,6 @@ pub mod http;
 pub mod kurrentdb;
 pub mod ops;
 pub mod security;
+pub mod server;
 pub mod status;
 pub mod streams;

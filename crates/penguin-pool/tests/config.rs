@@ -102,7 +102,7 @@ fn each_kind_of_bad_value_names_its_variable() {
         ("TRUSTED_PROXIES", "10.0.0.0/33"),
         ("MAX_CONCURRENT_REQUESTS", "0"),
         ("REQUEST_TIMEOUT", "30s"),
-        ("MAX_BODY_BYTES", "1"),
+        ("SHUTDOWN_DELAY", "soon"),
     ];
     for (name, value) in bad {
         let text = refusal(&[(name, value)]);

@@ -1,5 +1,9 @@
 //! For tests alone.
 
 mod clock;
+#[cfg(feature = "service")]
+mod service;
 
 pub use clock::{MockClock, SeededIds};
+#[cfg(feature = "service")]
+pub use service::{Builder, TestService};

@@ -188,6 +188,7 @@ laws! { ($)
         a_checkpoint_resumes_without_a_gap_or_a_double,
         nothing_is_lost_or_doubled_between_catch_up_and_live,
         a_stream_seam_is_seamless_too,
+        each_event_wakes_a_waiting_reader,
         a_tombstone_comes_and_ends_the_subscription,
         a_tombstoned_stream_cannot_be_followed,
         a_softly_deleted_stream_goes_on_when_it_comes_back,

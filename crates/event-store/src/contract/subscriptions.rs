@@ -273,6 +273,26 @@ pub(super) async fn a_stream_seam_is_seamless_too(bed: Bed) {
     }
 }
 
+pub(super) async fn each_event_wakes_a_waiting_reader(bed: Bed) {
+    let stream = bed.stream("s");
+    let of_stream = bed.store.subscribe_stream(&stream, from(ReadFrom::Start)).await.unwrap();
+    let of_all = follow_all(&bed, bed.filter(), bed.begin()).await;
+    let (seen, mut seen_by) = tokio::sync::mpsc::unbounded_channel();
+    for mut subscription in [of_stream, of_all] {
+        let seen = seen.clone();
+        tokio::spawn(async move {
+            while seen.send(next_events(&mut subscription, 1).await[0].revision).is_ok() {}
+        });
+    }
+    // Each append follows at once on the last event's arrival, when the readers are about to wait again.
+    for revision in 0..300 {
+        bed.add(&stream, 1).await;
+        for _ in 0..2 {
+            assert_eq!(seen_by.recv().await, Some(revision));
+        }
+    }
+}
+
 pub(super) async fn a_tombstone_comes_and_ends_the_subscription(bed: Bed) {
     let stream = bed.stream("s");
     bed.written(&stream, 2).await;

@@ -59,8 +59,9 @@ settings! {
     max_subscriptions: Number<0, 1_000_000> = "MAX_SUBSCRIPTIONS", Preset::Always("1000");
     /// How long a request may take, in milliseconds, before it is answered with 504. Feeds are exempt.
     request_timeout: Millis<1, 3_600_000> = "REQUEST_TIMEOUT", Preset::Always("30000");
-    /// How large a request's body may be, in bytes.
-    max_body_bytes: Number<1024, 16_777_216> = "MAX_BODY_BYTES", Preset::Always("16777216");
-    /// How long running requests may take to finish at shutdown, in milliseconds.
-    shutdown_timeout: Millis<0, 3_600_000> = "SHUTDOWN_TIMEOUT", Preset::Always("10000");
+    /// How long the service goes on serving after it was told to stop, with readiness failing, so that load balancers
+    /// send nothing new; in milliseconds.
+    shutdown_delay: Millis<0, 600_000> = "SHUTDOWN_DELAY", Preset::ByReach { local: "0", public: "2000" };
+    /// How long running requests may take to finish after that, in milliseconds; then they are cut off.
+    shutdown_timeout: Millis<0, 3_600_000> = "SHUTDOWN_TIMEOUT", Preset::Always("35000");
 }

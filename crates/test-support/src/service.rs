@@ -1,0 +1,115 @@
+//! A started service, in this process, on a free port.
+
+use event_store::{Clock, EventStore, RandomIds, SystemClock, contract::Model};
+use penguin_pool::{
+    app::{Parts, Service},
+    config::{Config, Inputs},
+    server::{self, End},
+};
+use std::{collections::BTreeMap, sync::Arc};
+use tempfile::TempDir;
+
+/// What a service in a test is to be like. Unless told otherwise it keeps its events in memory, runs on the machine's
+/// clock, and has the settings of `NODE_ENV=test`, of which nothing comes from this machine's environment or files.
+#[derive(Debug)]
+pub struct Builder {
+    variables: BTreeMap<String, String>,
+    clock: Arc<dyn Clock>,
+    store: Option<Arc<dyn EventStore>>,
+}
+
+/// A service that runs until it is stopped or dropped.
+#[derive(Debug)]
+pub struct TestService {
+    /// Where it listens: `http://127.0.0.1:{port}`.
+    pub url: String,
+    /// A client that follows no redirects and keeps connections alive.
+    pub client: reqwest::Client,
+    /// The service itself.
+    pub service: Service,
+    _working_directory: TempDir,
+}
+
+impl Builder {
+    /// Sets a variable of the service's environment.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Runs it on this clock.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Runs it on this store.
+    #[must_use]
+    pub fn store(self, store: Arc<dyn EventStore>) -> Self {
+        Self { store: Some(store), ..self }
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[expect(clippy::expect_used, reason = "a test is to fail here")]
+    pub async fn start(self) -> TestService {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let inputs = Inputs { variables: self.variables, directory: directory.path().to_owned() };
+        let config = Config::from_inputs(&inputs).expect("good settings");
+        let ids = Arc::new(RandomIds);
+        let store = self.store.unwrap_or_else(|| Arc::new(Model::new(Arc::clone(&self.clock), ids.clone())));
+        let listener =
+            server::bind(&config.settings.host, config.settings.http_port).await.expect("a free port");
+        let parts = Parts { config, store, clock: self.clock, ids };
+        let service = Service::start(listener, parts).await.expect("a started service");
+        TestService {
+            url: format!("http://{}", service.address()),
+            client: reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .expect("a client"),
+            service,
+            _working_directory: directory,
+        }
+    }
+}
+
+impl TestService {
+    /// A service that is to be started.
+    #[must_use]
+    pub fn builder() -> Builder {
+        let variables = [("NODE_ENV", "test"), ("HTTP_PORT", "0"), ("DATA_DIR", ":memory:")];
+        Builder {
+            variables: variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            clock: Arc::new(SystemClock),
+            store: None,
+        }
+    }
+
+    /// A service with nothing special about it.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// A GET of a path.
+    pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(format!("{}{path}", self.url))
+    }
+
+    /// A POST to a path.
+    pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.post(format!("{}{path}", self.url))
+    }
+
+    /// Stops it, as a signal would.
+    ///
+    /// # Panics
+    /// If it cannot be stopped cleanly.
+    #[expect(clippy::expect_used, reason = "a test is to fail here")]
+    pub async fn stop(self) -> End {
+        self.service.stop().await.expect("a clean end")
+    }
+}
