@@ -24,7 +24,7 @@ use uuid::Uuid;
 ///    last revision, and nothing is written.
 /// 5. *Idempotent* for `Any` and `StreamExists`: if all ids of the append are among the recent ones of that stream (at least the
 ///    store's last million events, restarts included), it is answered with the revision and position of the
-///    last of them as they were first written; if the first is not known, it is a new append; if the first is known and a later one not,
+///    last of them as they were first written (the newer, if that id was written twice); if the first is not known, it is a new append; if the first is known and a later one not,
 ///    `WrongExpectedRevision`.
 /// 6. *Idempotent* for `Exact` and `NoStream` with an expectation below the last revision: if event `i` of the append stands at `expected + 1 + i` with
 ///    the same id, for all `i`, the first answer is given again, however old; else `WrongExpectedRevision`. (`NoStream` on a

@@ -149,4 +149,8 @@ pub(super) async fn the_longest_names_work(bed: Bed) {
     bed.store.delete(&stream, ExpectedState::Any).await.unwrap();
     bed.add(&stream, 1).await;
     assert_eq!(bed.revisions(&stream).await, [2]);
+    let metastream = stream.metastream().unwrap();
+    assert_eq!(bed.read(&metastream).await.len(), 1, "its metastream's name is longer still");
+    let of_metastream = bed.all().await.iter().filter(|e| e.stream == metastream).count();
+    assert_eq!(of_metastream, 2);
 }

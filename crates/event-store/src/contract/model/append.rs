@@ -107,7 +107,7 @@ impl Log {
         }
         // Where each event already stands, if it does.
         let found: Vec<Option<&RecordedEvent>> = match self.first_expected(write) {
-            None => write.events.iter().map(|e| self.of(&write.stream).find(|r| r.id == e.id)).collect(),
+            None => write.events.iter().map(|e| self.of(&write.stream).rfind(|r| r.id == e.id)).collect(),
             Some(first) => {
                 let at = |revision, id| self.of(&write.stream).find(|r| r.revision == revision && r.id == id);
                 (first..).zip(&write.events).map(|(revision, e)| at(revision, e.id)).collect()
