@@ -1,0 +1,224 @@
+//! The derived index: which positions a stream's revisions have, and where a position stands in the log.
+//!
+//! What is recent is in memory (the *overlay*), the rest in SQLite. Readers ask the overlay first: a batch leaves it only after
+//! SQLite has it, so nothing is ever missing, and what is in both is the same. Without SQLite the overlay keeps everything.
+
+mod background;
+mod overlay;
+mod sqlite;
+
+pub(crate) use background::run as run_indexer;
+pub(crate) use overlay::Run;
+pub(crate) use sqlite::{Sqlite, Stored};
+
+use crate::{
+    heads::Spot,
+    key::{Hashing, StreamKey},
+    sync::{lock, read, write},
+};
+use event_store::{Error, Result, Revision};
+use overlay::{Generation, Overlay};
+use std::{
+    sync::{Arc, Condvar, Mutex, RwLock},
+    time::Duration,
+};
+
+/// Where a record stands: one about every [`BLOCK_BYTES`] is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) position: u64,
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+}
+
+/// How far a walk through the log from a block may be.
+pub(crate) const BLOCK_BYTES: u32 = 8 << 10;
+
+/// An end of the log, and the record before it, by which it is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Mark {
+    /// The position of the record that comes next.
+    pub(crate) position: u64,
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+    /// The last record's offset and checksum; nothing where the log is empty.
+    pub(crate) last: Option<(u32, u32)>,
+}
+
+/// What the writer adds at once.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    pub(crate) runs: Vec<(StreamKey, Run)>,
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// How the indexer works.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IndexLimits {
+    /// Rows that are written to SQLite at once.
+    pub(crate) batch: usize,
+    /// Rows in memory at which the writer waits.
+    pub(crate) most: usize,
+    /// How long a row stays in memory at most.
+    pub(crate) interval: Duration,
+}
+
+/// The index.
+#[derive(Debug)]
+pub(crate) struct Index {
+    overlay: RwLock<Overlay>,
+    sqlite: Option<Sqlite>,
+    pub(crate) hashing: Hashing,
+    limits: IndexLimits,
+    work: Mutex<Work>,
+    /// Told when there is work, when some was done, and at the end.
+    changed: Condvar,
+}
+
+/// What the writer and the indexer tell each other.
+#[derive(Debug, Default)]
+struct Work {
+    rows: usize,
+    stop: bool,
+    /// Why the last batch could not be written.
+    failure: Option<Error>,
+}
+
+impl Index {
+    pub(crate) fn new(sqlite: Option<Sqlite>, hashing: Hashing, limits: IndexLimits, mark: Mark) -> Self {
+        let overlay = Overlay { active: Generation::at(mark), flushing: None };
+        Self {
+            overlay: RwLock::new(overlay),
+            sqlite,
+            hashing,
+            limits,
+            work: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Adds entries, and says how far the log goes with them.
+    pub(crate) fn add(&self, entries: &Entries, mark: Mark) {
+        let rows = {
+            let mut overlay = write(&self.overlay);
+            overlay.active.add(entries, mark);
+            overlay.rows()
+        };
+        if self.sqlite.is_some() {
+            let mut work = lock(&self.work);
+            let before = std::mem::replace(&mut work.rows, rows);
+            if before == 0 || rows >= self.limits.batch {
+                self.changed.notify_all();
+            }
+            metrics::gauge!(crate::telemetry::INDEX_LAG).set(rows as f64);
+        }
+    }
+
+    /// Waits while too much is in memory.
+    ///
+    /// # Errors
+    /// The indexer's, when it cannot write: waiting would not end.
+    pub(crate) fn wait_for_room(&self) -> Result<()> {
+        let mut work = lock(&self.work);
+        while self.sqlite.is_some() && work.rows >= self.limits.most && !work.stop {
+            if let Some(error) = &work.failure {
+                return Err(error.clone());
+            }
+            work = self.changed.wait(work).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// Writes what is in memory to SQLite now, if it is worth a batch (or anything at all, if `all`).
+    pub(crate) fn flush(&self, all: bool) -> Result<()> {
+        let Some(sqlite) = &self.sqlite else { return Ok(()) };
+        let batch = {
+            let mut overlay = write(&self.overlay);
+            // A batch that could not be written goes first: those after it build on its checkpoint.
+            if overlay.flushing.is_none() {
+                let rows = overlay.active.rows;
+                let mark = overlay.active.mark;
+                if (!all && rows < self.limits.batch) || (rows == 0 && sqlite.checkpoint() == mark.position) {
+                    return Ok(());
+                }
+                let active = std::mem::replace(&mut overlay.active, Generation::at(mark));
+                overlay.flushing = Some(Arc::new(active));
+            }
+            overlay.flushing.clone()
+        };
+        let Some(batch) = batch else { return Ok(()) };
+        let written = sqlite.write(&batch);
+        let mut overlay = write(&self.overlay);
+        if written.is_ok() {
+            overlay.flushing = None;
+        }
+        let rows = overlay.rows();
+        drop(overlay);
+        let mut work = lock(&self.work);
+        work.rows = rows;
+        work.failure = written.clone().err();
+        drop(work);
+        metrics::gauge!(crate::telemetry::INDEX_LAG).set(rows as f64);
+        self.changed.notify_all();
+        written
+    }
+
+    /// Ends the indexer; what is in memory stays there.
+    pub(crate) fn stop(&self) {
+        lock(&self.work).stop = true;
+        self.changed.notify_all();
+    }
+
+    /// Leaves SQLite's file as small and as clean as it can be.
+    pub(crate) fn tidy(&self) -> Result<()> {
+        self.sqlite.as_ref().map_or(Ok(()), Sqlite::tidy)
+    }
+
+    /// Bytes of SQLite's files.
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
+        self.sqlite.as_ref().map_or(0, Sqlite::bytes_on_disk)
+    }
+
+    /// The newest event of a stream whose position is below `end`.
+    pub(crate) fn last(&self, stream: StreamKey, end: u64) -> Result<Option<Spot>> {
+        let found = read(&self.overlay).last(stream, end);
+        match (&self.sqlite, found) {
+            (Some(sqlite), None) => sqlite.last(stream, end),
+            _ => Ok(found),
+        }
+    }
+
+    /// At most `limit` runs, in order, that hold all revisions of a stream from `from` to `to` with positions below `end`
+    /// (or as many of them, from the first, as the limit allows). The first and the last may reach beyond.
+    pub(crate) fn runs(
+        &self,
+        stream: StreamKey,
+        (from, to): (Revision, Revision),
+        end: u64,
+        limit: usize,
+    ) -> Result<Vec<Run>> {
+        let recent = read(&self.overlay).runs(stream, (from, to), end);
+        let Some(sqlite) = &self.sqlite else {
+            return Ok(recent.into_iter().take(limit).collect());
+        };
+        let missing_to = match recent.first() {
+            Some(run) if run.first_revision <= from => return Ok(recent.into_iter().take(limit).collect()),
+            Some(run) => run.first_revision - 1,
+            None => to,
+        };
+        let mut runs = sqlite.runs(stream, (from, missing_to), end, limit)?;
+        runs.extend(recent);
+        runs.truncate(limit);
+        Ok(runs)
+    }
+
+    /// The last known place at or before a position.
+    pub(crate) fn block(&self, position: u64) -> Result<Block> {
+        let found = read(&self.overlay).block(position);
+        match (&self.sqlite, found) {
+            (_, Some(block)) => Ok(block),
+            (Some(sqlite), None) => sqlite.block(position),
+            (None, None) => Err(Error::Internal(format!("position {position} is not in the index"))),
+        }
+    }
+}

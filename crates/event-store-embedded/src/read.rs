@@ -1,0 +1,331 @@
+//! Reading pages: laws 12 to 16. Everything here may wait for the disk.
+
+use crate::{
+    cursor::Cursor,
+    heads::{Head, Spot},
+    key::{Kind, StreamRef},
+    page::Budget,
+    shared::Shared,
+};
+use event_store::{
+    AllPage, Direction, Error, EventType, NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent,
+    ResolvedEvent, Result, Revision, StreamInfo, StreamPage,
+};
+
+/// How many positions of a stream are looked up at once.
+const STRETCH: u64 = 1024;
+/// With a filter, a page ends after so many events or bytes looked at, whatever it holds.
+const LOOK_EVENTS: u64 = 20_000;
+const LOOK_BYTES: usize = 64 << 20;
+
+/// What can be read of a stream at one moment.
+struct Readable {
+    /// The oldest readable revision; nothing if none is left.
+    first: Option<Revision>,
+    last: Revision,
+    end: u64,
+}
+
+impl Shared {
+    pub(crate) fn read_stream(&self, stream: &StreamRef, read: &ReadStream) -> Result<StreamPage> {
+        let mut budget = Budget::new(read.limit, read.max_bytes)?;
+        let mut cursor = self.cursor();
+        let (head, end) = self.head(stream)?;
+        let readable = self.readable(&mut cursor, stream, &head, end)?;
+        let mut page = StreamPage { events: Vec::new(), next: None, last_revision: readable.last };
+        let Some((mut from, to)) = range(&readable, read) else { return Ok(page) };
+        let forwards = read.direction == Direction::Forwards;
+        let mut links = read.resolve_links.then(|| Links::new(self));
+        loop {
+            let wanted = (read.limit as u64).saturating_sub(page.events.len() as u64 + 1).min(STRETCH - 1);
+            let stretch = if forwards {
+                (from, from.saturating_add(wanted).min(to))
+            } else {
+                (from.saturating_sub(wanted).max(to), from)
+            };
+            let mut spots = self.spots(stream, stretch, readable.end)?;
+            if !forwards {
+                spots.reverse();
+            }
+            for spot in spots {
+                let event = event_of(&mut cursor, stream, spot)?;
+                if !budget.take(&event) {
+                    page.next = Some(spot.revision);
+                    return Ok(page);
+                }
+                page.events.push(resolve(links.as_mut(), event)?);
+            }
+            let done = if forwards { stretch.1 } else { stretch.0 };
+            if done == to {
+                return Ok(page);
+            }
+            from = if forwards { done + 1 } else { done - 1 };
+            if budget.is_full() {
+                page.next = Some(from);
+                return Ok(page);
+            }
+        }
+    }
+
+    pub(crate) fn read_all(&self, read: &ReadAll) -> Result<AllPage> {
+        let mut budget = Budget::new(read.limit, read.max_bytes)?;
+        let end = self.end();
+        let mut page = AllPage { events: Vec::with_capacity(read.limit.min(1024)), next: None };
+        let forwards = read.direction == Direction::Forwards;
+        let from = match (read.from, forwards) {
+            (ReadFrom::Start, _) => Some(0),
+            (ReadFrom::End, true) => None,
+            (ReadFrom::End, false) => end.checked_sub(1),
+            (ReadFrom::At(at), true) => Some(at.raw()),
+            (ReadFrom::At(at), false) => end.checked_sub(1).map(|last| last.min(at.raw())),
+            (ReadFrom::Past(past), true) => past.raw().checked_add(1),
+            (ReadFrom::Past(past), false) => {
+                past.raw().checked_sub(1).and_then(|at| Some(at.min(end.checked_sub(1)?)))
+            }
+        };
+        let mut next = from.filter(|from| *from < end);
+        let mut cursor = self.cursor();
+        let mut links = read.resolve_links.then(|| Links::new(self));
+        let (mut looked, mut looked_bytes) = (0, 0);
+        while let Some(position) = next {
+            let enough = looked >= LOOK_EVENTS || looked_bytes >= LOOK_BYTES;
+            if budget.is_full() || (read.filter.is_some() && enough) {
+                break;
+            }
+            let event = cursor.event(position)?;
+            looked += 1;
+            looked_bytes += event.size();
+            if read.filter.as_ref().is_none_or(|filter| filter.matches(&event)) {
+                if !budget.take(&event) {
+                    break;
+                }
+                page.events.push(resolve(links.as_mut(), event)?);
+            }
+            next = if forwards { Some(position + 1).filter(|p| *p < end) } else { position.checked_sub(1) };
+        }
+        page.next = next.map(Position::from_raw);
+        Ok(page)
+    }
+
+    pub(crate) fn stream_info(&self, stream: &StreamRef) -> Result<StreamInfo> {
+        let (head, end) = self.head(stream)?;
+        let readable = self.readable(&mut self.cursor(), stream, &head, end)?;
+        Ok(StreamInfo {
+            first_revision: readable.first,
+            last_revision: readable.last,
+            events: readable.first.map_or(0, |first| readable.last - first + 1),
+        })
+    }
+
+    /// Law 12.
+    fn readable(
+        &self,
+        cursor: &mut Cursor<'_>,
+        stream: &StreamRef,
+        head: &Head,
+        end: u64,
+    ) -> Result<Readable> {
+        if head.tombstoned {
+            return Err(Error::StreamDeleted(stream.name.clone()));
+        }
+        let last = match head.last_of(stream) {
+            Some(last) if !head.is_soft_deleted(stream) => last,
+            _ => return Err(Error::StreamNotFound(stream.name.clone())),
+        };
+        let readable = |first: Option<Revision>| Readable { first, last: last.revision, end };
+        if stream.kind == Kind::Meta {
+            return Ok(readable(Some(last.revision)));
+        }
+        let retention = &head.retention;
+        let by_count = retention.max_count.map_or(0, |count| (last.revision + 1).saturating_sub(count));
+        let first = by_count.max(retention.truncate_before.unwrap_or(0));
+        let Some(age) = retention.max_age else {
+            return Ok(readable(Some(first).filter(|first| *first <= last.revision)));
+        };
+        let oldest = self.clock.now().minus(age);
+        // Events are dated in the order of writing: the first that is young enough is found by halving.
+        if first > last.revision || cursor.created(last.position)? < oldest {
+            return Ok(readable(None));
+        }
+        let (mut low, mut high) = (first, last.revision);
+        while low < high {
+            // Most often nothing has aged away, and the first look says so.
+            let middle = if low == first && high == last.revision { first } else { low + (high - low) / 2 };
+            let spots = self.spots(stream, (middle, middle), end)?;
+            let spot = spots.first().ok_or_else(|| hole(stream, middle))?;
+            if cursor.created(spot.position)? < oldest {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(readable(Some(low)))
+    }
+
+    /// Where a stream's revisions stand, all of them, in order.
+    pub(crate) fn spots(
+        &self,
+        stream: &StreamRef,
+        (from, to): (Revision, Revision),
+        end: u64,
+    ) -> Result<Vec<Spot>> {
+        let count = usize::try_from(to - from + 1).unwrap_or(usize::MAX);
+        let mut spots: Vec<Spot> = Vec::with_capacity(count.min(STRETCH as usize));
+        for run in self.index.runs(stream.own, (from, to), end, count)? {
+            for step in 0..run.count {
+                let revision = run.first_revision + step;
+                if revision == from + spots.len() as u64 && spots.len() < count {
+                    spots.push(Spot { revision, position: run.first_position + step });
+                }
+            }
+        }
+        if spots.len() < count {
+            return Err(hole(stream, from + spots.len() as u64));
+        }
+        Ok(spots)
+    }
+
+    /// At most `limit` events of a stream from a revision on, whether they can be read or not, the tombstone among them.
+    pub(crate) fn raw_events(
+        &self,
+        stream: &StreamRef,
+        from: Revision,
+        end: u64,
+        (limit, max_bytes): (usize, usize),
+        resolve_links: bool,
+    ) -> Result<Vec<ResolvedEvent>> {
+        let mut budget = Budget::new(limit, max_bytes)?;
+        let mut cursor = self.cursor();
+        let mut links = resolve_links.then(|| Links::new(self));
+        let mut events = Vec::new();
+        for run in self.index.runs(stream.own, (from, Revision::MAX >> 1), end, limit)? {
+            for step in from.saturating_sub(run.first_revision)..run.count {
+                let spot = Spot { revision: run.first_revision + step, position: run.first_position + step };
+                let event = event_of(&mut cursor, stream, spot)?;
+                if !budget.take(&event) {
+                    return Ok(events);
+                }
+                events.push(resolve(links.as_mut(), event)?);
+            }
+        }
+        Ok(events)
+    }
+
+    /// Law 6: how many of these events stand, in order and with the same ids, at a revision of a stream and after it. Gives
+    /// the number, and where the last of them stands.
+    pub(crate) fn compare(
+        &self,
+        stream: &StreamRef,
+        first: Revision,
+        events: &[NewEvent],
+    ) -> Result<(usize, Option<Spot>)> {
+        let end = self.end();
+        let mut cursor = self.cursor();
+        let (mut same, mut last) = (0, None);
+        for stretch in events.chunks(STRETCH as usize) {
+            let from = first + same as u64;
+            let runs =
+                self.index.runs(stream.own, (from, from + stretch.len() as u64 - 1), end, stretch.len())?;
+            let spots = runs.into_iter().flat_map(|run| {
+                let steps = from.saturating_sub(run.first_revision)..run.count;
+                steps
+                    .map(move |s| Spot { revision: run.first_revision + s, position: run.first_position + s })
+            });
+            let before = same;
+            for (spot, event) in spots.zip(stretch) {
+                if spot.revision != first + same as u64 || cursor.checked(spot.position)?.head.id != event.id
+                {
+                    return Ok((same, last));
+                }
+                same += 1;
+                last = Some(spot);
+            }
+            if same - before < stretch.len() {
+                break;
+            }
+        }
+        Ok((same, last))
+    }
+}
+
+fn hole(stream: &StreamRef, revision: Revision) -> Error {
+    Error::Corrupt(format!(
+        "the index does not know revision {revision} of '{}'; stop the service, delete index.sqlite, and the next start builds it again",
+        stream.name
+    ))
+}
+
+/// The revisions to read, first and last in the order of reading.
+fn range(readable: &Readable, read: &ReadStream) -> Option<(Revision, Revision)> {
+    let (first, last) = (readable.first?, readable.last);
+    let range = match read.direction {
+        Direction::Forwards => {
+            let from = match read.from {
+                ReadFrom::Start => first,
+                ReadFrom::End => return None,
+                ReadFrom::At(at) => at.max(first),
+                ReadFrom::Past(past) => past.checked_add(1)?.max(first),
+            };
+            (from, last)
+        }
+        Direction::Backwards => {
+            let from = match read.from {
+                ReadFrom::Start => 0,
+                ReadFrom::End => last,
+                ReadFrom::At(at) => at.min(last),
+                ReadFrom::Past(past) => past.checked_sub(1)?.min(last),
+            };
+            (from, first)
+        }
+    };
+    let forwards = read.direction == Direction::Forwards;
+    let empty = if forwards { range.0 > range.1 } else { range.0 < range.1 };
+    (!empty).then_some(range)
+}
+
+/// The event at a spot, which must be what the index says.
+fn event_of(cursor: &mut Cursor<'_>, stream: &StreamRef, spot: Spot) -> Result<RecordedEvent> {
+    let event = cursor.event(spot.position)?;
+    if event.stream != stream.name || event.revision != spot.revision {
+        return Err(hole(stream, spot.revision));
+    }
+    Ok(event)
+}
+
+/// Follows links.
+struct Links<'a> {
+    shared: &'a Shared,
+    cursor: Cursor<'a>,
+}
+
+impl<'a> Links<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self { shared, cursor: shared.cursor() }
+    }
+
+    /// What a link points to, if it can be read.
+    fn target(&mut self, link: &RecordedEvent) -> Result<Option<RecordedEvent>> {
+        let Some((revision, name)) = link.link_target() else { return Ok(None) };
+        let stream = self.shared.index.hashing.stream(&name);
+        let (head, end) = self.shared.head(&stream)?;
+        let readable = match self.shared.readable(&mut self.cursor, &stream, &head, end) {
+            Ok(readable) => readable,
+            Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if readable.first.is_none_or(|first| revision < first) || revision > readable.last {
+            return Ok(None);
+        }
+        let spots = self.shared.spots(&stream, (revision, revision), end)?;
+        spots.first().map(|spot| event_of(&mut self.cursor, &stream, *spot)).transpose()
+    }
+}
+
+fn resolve(links: Option<&mut Links<'_>>, event: RecordedEvent) -> Result<ResolvedEvent> {
+    match links {
+        Some(links) if event.event_type.as_str() == EventType::LINK => {
+            Ok(ResolvedEvent { event: links.target(&event)?, link: Some(event) })
+        }
+        _ => Ok(event.into()),
+    }
+}
