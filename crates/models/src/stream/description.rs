@@ -51,3 +51,64 @@ pub struct StreamDescription {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<StreamStatus>,
 }
+
+impl StreamDescription {
+    /// From the free keys of a stream's metadata. A key whose value makes no sense counts as missing: others write
+    /// there too.
+    #[must_use]
+    pub fn read(map: &Map<String, Value>) -> Self {
+        fn get<T: for<'de> Deserialize<'de>>(map: &Map<String, Value>, key: &str) -> Option<T> {
+            T::deserialize(map.get(key)?).ok()
+        }
+        Self {
+            description: get(map, "description"),
+            data: get(map, "data"),
+            tags: get(map, "tags"),
+            owner: get(map, "owner"),
+            created_at: get(map, "createdAt"),
+            updated_at: get(map, "updatedAt"),
+            version: get(map, "version"),
+            schema_version: get(map, "schemaVersion"),
+            status: get(map, "status"),
+        }
+    }
+
+    /// Into the free keys of a stream's metadata. Other keys, and those that say nothing here, stay as they are.
+    pub fn write(&self, map: &mut Map<String, Value>) {
+        if let Ok(Value::Object(keys)) = serde_json::to_value(self) {
+            map.extend(keys);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_written_is_read_back_and_other_keys_stay() {
+        let description = StreamDescription {
+            description: Some("Loans".into()),
+            data: json!({ "x": [1] }).as_object().cloned(),
+            tags: Some(vec!["a".into()]),
+            owner: Some("bob".into()),
+            created_at: Some("2024-01-15T10:30:00.000Z".into()),
+            updated_at: Some("2024-01-16T10:30:00.000Z".into()),
+            version: Some(2),
+            schema_version: Some("1.0.0".into()),
+            status: Some(StreamStatus::Archived),
+        };
+        let mut map = json!({ "theirs": 1, "version": 1 }).as_object().cloned().unwrap();
+        description.write(&mut map);
+        assert_eq!(StreamDescription::read(&map), description);
+        assert_eq!(map["theirs"], 1);
+    }
+
+    #[test]
+    fn nonsense_counts_as_missing_and_spoils_nothing_else() {
+        let map = json!({ "tags": 7, "owner": "bob" }).as_object().cloned().unwrap();
+        let read = StreamDescription::read(&map);
+        assert_eq!((read.tags, read.owner), (None, Some("bob".into())));
+    }
+}

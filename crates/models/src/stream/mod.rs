@@ -1,5 +1,17 @@
 //! Streams, as the API shows them.
 
 mod description;
+mod entity;
+mod event;
+mod json;
+mod name;
+mod state;
 
 pub use description::{StreamDescription, StreamStatus};
+pub use entity::*;
+pub use event::*;
+pub use json::JsonObject;
+pub use name::{
+    EventId, EventTypeName, Mark, NewStreamName, PageLimit, Principal, ReadDirection, StreamNameParam, Tag,
+};
+pub use state::StreamState;

@@ -76,6 +76,12 @@ impl ApiError {
         &self.0.message
     }
 
+    /// The body that a client gets, for a feed that fails after its answer began.
+    #[must_use]
+    pub fn body(self) -> ErrorBody {
+        self.into_body(context::now(), context::request_id())
+    }
+
     fn into_body(self, timestamp: DateTime, request_id: Option<String>) -> ErrorBody {
         let Inner { code, message, stream_name, details, revisions, .. } = *self.0;
         ErrorBody {

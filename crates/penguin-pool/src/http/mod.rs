@@ -11,6 +11,7 @@ mod context;
 mod documents;
 mod error;
 mod extract;
+mod feed;
 mod finish;
 mod routes;
 #[cfg(test)]
@@ -21,4 +22,5 @@ pub use context::{Context, RequestId, context, now};
 pub use documents::{Documents, build};
 pub use error::{ApiError, Detail, ErrorBody};
 pub use extract::{BODY_LIMIT, ValidJson, ValidPath, ValidQuery};
+pub use feed::{LastEventId, Sse, SseFrame};
 pub use routes::{OperationDoc, Routes};

@@ -1,1 +1,64 @@
 //! `/api/streams`: event streams over HTTP.
+//!
+//! `routes` parses, calls and answers; [`Streams`] is the service, which knows nothing of HTTP; `view` turns what the
+//! store holds into what clients see, and `feed` follows what is written.
+//!
+//! Where to start reading: `routes`, then `write` and `read`.
+
+mod change;
+mod error;
+mod feed;
+mod read;
+mod routes;
+mod view;
+mod write;
+
+pub use error::StreamsError;
+pub use feed::{Feed, FeedFrame, FeedStart};
+pub use routes::routes;
+
+use crate::security::{BoundStore, Gate};
+use event_store::{Clock, Error, IdSource, StreamName, VersionedMetadata};
+use std::sync::Arc;
+
+/// Event streams: what the API does, for a caller. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Streams {
+    gate: Gate,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+}
+
+impl Streams {
+    /// The service before a gate.
+    #[must_use]
+    pub fn new(gate: Gate, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
+        Self { gate, clock, ids }
+    }
+}
+
+/// A name as the store knows it.
+fn name(text: &str) -> Result<StreamName, StreamsError> {
+    StreamName::new(text)
+        .map_err(|e| StreamsError::Invalid { path: "streamName".into(), message: e.to_string() })
+}
+
+/// A name that may be written by way of the API.
+fn writable(text: &str) -> Result<StreamName, StreamsError> {
+    let name = name(text)?;
+    if name.is_system() {
+        let message =
+            "streams that begin with '$' are the system's: they can be read and not written".to_owned();
+        return Err(StreamsError::Invalid { path: "streamName".into(), message });
+    }
+    Ok(name)
+}
+
+/// A stream's metadata. An error names the stream, which the caller knows, and not its metastream.
+async fn metadata(store: &BoundStore, name: &StreamName) -> Result<VersionedMetadata, Error> {
+    store.metadata(name).await.map_err(|error| match error {
+        Error::StreamDeleted(_) => Error::StreamDeleted(name.clone()),
+        Error::AccessDenied(_) => Error::AccessDenied(name.clone()),
+        other => other,
+    })
+}

@@ -1,0 +1,186 @@
+//! Changing and deleting streams, and their metadata as it stands.
+
+use super::{
+    Streams, StreamsError, metadata, name, view, writable,
+    write::{ATTEMPTS, MAX_EVENT_BYTES, expected, permissions},
+};
+use crate::security::{BoundStore, Caller};
+use event_store::{Error, ExpectedState, ReadStream, SOFT_DELETED, StreamMetadata, StreamName, Timestamp};
+use models::{
+    DATA_DEPTH, DeleteMode, DeleteQuery, DeleteResult, Stream, StreamDescription, StreamUpdateRequestDto,
+    deeper,
+};
+use serde_json::{Map, Value};
+
+type Result<T> = std::result::Result<T, StreamsError>;
+
+impl Streams {
+    /// Changes a stream's description, permissions or status.
+    ///
+    /// # Errors
+    /// `StreamNotFound`, `StreamDeleted`, and what else the store answers.
+    pub async fn update(&self, caller: &Caller, stream: &str, dto: StreamUpdateRequestDto) -> Result<Stream> {
+        let store = self.gate.bind(caller);
+        let name = writable(stream)?;
+        store.stream_info(&name).await?;
+        let first = first_event_at(&store, &name).await?;
+        let mut attempts = ATTEMPTS;
+        loop {
+            let current = metadata(&store, &name).await?;
+            if dto.is_empty() {
+                return Ok(view::stream(&name, &current.metadata, false, first));
+            }
+            let metadata = self.changed(&name, current.metadata, &dto, first);
+            let expected = current.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
+            attempts -= 1;
+            match store.set_metadata(&name, expected, &metadata, self.ids.next_id()).await {
+                Ok(_) => return Ok(view::stream(&name, &metadata, false, first)),
+                // Somebody else changed it in between: change what is there now.
+                Err(Error::WrongExpectedRevision { .. }) if attempts > 0 => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn changed(
+        &self,
+        name: &StreamName,
+        mut metadata: StreamMetadata,
+        dto: &StreamUpdateRequestDto,
+        first: Option<Timestamp>,
+    ) -> StreamMetadata {
+        let before = view::stream(name, &metadata, false, first);
+        let mut description = StreamDescription {
+            updated_at: Some(view::date(self.clock.now()).to_string()),
+            version: Some(before.metadata.version + 1),
+            description: dto.description.clone(),
+            data: dto.data.clone(),
+            tags: dto.tags.as_ref().map(|tags| tags.iter().map(ToString::to_string).collect()),
+            status: dto.status.map(Into::into),
+            ..StreamDescription::default()
+        };
+        if before.metadata.version == 0 {
+            description.created_at = Some(before.metadata.created_at.to_string());
+            description.schema_version = Some(before.metadata.schema_version);
+        }
+        description.write(&mut metadata.custom);
+        if let Some(given) = dto.permissions.clone() {
+            metadata.acl = Some(view::acl(&permissions(given, &before.permissions)));
+        }
+        metadata
+    }
+
+    /// Deletes a stream, softly or for good.
+    ///
+    /// # Errors
+    /// `StreamNotFound` if there is none (one that was deleted softly can still be ended for good), and what else the
+    /// store answers.
+    pub async fn delete(&self, caller: &Caller, stream: &str, query: DeleteQuery) -> Result<DeleteResult> {
+        let store = self.gate.bind(caller);
+        let name = writable(stream)?;
+        if let Err(error) = store.stream_info(&name).await {
+            let gone = matches!(error, Error::StreamNotFound(_));
+            let ending = gone && query.mode == DeleteMode::Tombstone;
+            if !ending || !metadata(&store, &name).await?.metadata.is_soft_deleted() {
+                return Err(error.into());
+            }
+        }
+        let expected = expected(query.expected_revision);
+        let deleted = match query.mode {
+            DeleteMode::Soft => store.delete(&name, expected).await?,
+            DeleteMode::Tombstone => store.tombstone(&name, expected).await?,
+        };
+        Ok(DeleteResult { deleted: true, mode: query.mode, position: deleted.position.raw() })
+    }
+
+    /// A stream's metadata, as the store keeps it.
+    ///
+    /// # Errors
+    /// `StreamNotFound` if there is neither a stream nor metadata, or it was deleted, and what else the store answers.
+    pub async fn metadata(&self, caller: &Caller, stream: &str) -> Result<Map<String, Value>> {
+        let store = self.gate.bind(caller);
+        let name = name(stream)?;
+        let current = metadata(&store, &name).await?;
+        if current.metadata.is_soft_deleted() {
+            return Err(Error::StreamNotFound(name).into());
+        }
+        if current.revision.is_none() {
+            store.stream_info(&name).await?;
+        }
+        Ok(current.metadata.to_map())
+    }
+
+    /// Sets a stream's metadata, all of it.
+    ///
+    /// # Errors
+    /// `Invalid` for a key of the store's whose value it could not obey, `StreamNotFound` for a stream that was
+    /// deleted, and what else the store answers.
+    pub async fn set_metadata(
+        &self,
+        caller: &Caller,
+        stream: &str,
+        map: Map<String, Value>,
+    ) -> Result<Map<String, Value>> {
+        let store = self.gate.bind(caller);
+        let name = writable(stream)?;
+        let set = checked(map)?;
+        let current = metadata(&store, &name).await?;
+        if current.metadata.is_soft_deleted() {
+            return Err(Error::StreamNotFound(name).into());
+        }
+        let expected = current.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
+        store.set_metadata(&name, expected, &set, self.ids.next_id()).await?;
+        Ok(set.to_map())
+    }
+}
+
+/// When the oldest readable event was written, if one is readable.
+async fn first_event_at(store: &BoundStore, name: &StreamName) -> Result<Option<Timestamp>> {
+    let page = store.read_stream(name, ReadStream::forwards(1)).await?;
+    Ok(page.events.first().and_then(|e| e.original()).map(|e| e.created))
+}
+
+/// Metadata whose known keys make sense, and which can be read back.
+fn checked(map: Map<String, Value>) -> Result<StreamMetadata> {
+    let refuse = |path: &str, message: &str| {
+        Err(StreamsError::Invalid { path: path.to_owned(), message: message.to_owned() })
+    };
+    if map.values().any(|value| deeper(value, DATA_DEPTH)) {
+        return refuse("", &format!("nests deeper than {DATA_DEPTH}"));
+    }
+    if let Some(acl) = map.get("$acl")
+        && !is_acl(acl)
+    {
+        return refuse("$acl", "must be an object of $r, $w, $d, $mr, $mw, each a name or an array of names");
+    }
+    let metadata = StreamMetadata::from_map(map);
+    if metadata.truncate_before == Some(SOFT_DELETED) {
+        return refuse("$tb", "this value deletes the stream: use DELETE for that");
+    }
+    // What the store does not understand it keeps among the free keys and obeys not: say so instead.
+    if let Some(key) = metadata.custom.keys().find(|key| key.starts_with('$')) {
+        let message = match key.as_str() {
+            "$maxAge" | "$maxCount" | "$cacheControl" => "must be a positive integer",
+            "$tb" => "must be a revision",
+            _ => "is no key that the store knows; free keys do not begin with '$'",
+        };
+        return refuse(key, message);
+    }
+    let size = metadata.to_event(uuid::Uuid::nil()).size();
+    if size > MAX_EVENT_BYTES {
+        return Err(StreamsError::EventTooLarge { path: "metadata", size, limit: MAX_EVENT_BYTES });
+    }
+    Ok(metadata)
+}
+
+fn is_acl(value: &Value) -> bool {
+    let names = |value: &Value| match value {
+        Value::String(_) => true,
+        Value::Array(names) => names.iter().all(Value::is_string),
+        _ => false,
+    };
+    value.as_object().is_some_and(|acl| {
+        acl.iter()
+            .all(|(key, value)| ["$r", "$w", "$d", "$mr", "$mw"].contains(&key.as_str()) && names(value))
+    })
+}

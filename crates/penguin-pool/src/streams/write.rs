@@ -1,0 +1,255 @@
+//! Creating streams and appending to them.
+
+use super::{Streams, StreamsError, metadata, view, writable};
+use crate::security::{BoundStore, Caller};
+use event_store::{
+    ContentType, Error, EventType, ExpectedState, NewEvent, StreamMetadata, StreamName, StreamWrite,
+};
+use models::{
+    AppendBatchResult, AppendManyResult, AppendResult, JsonObject, NewStreamName, StreamAppendBatchDto,
+    StreamAppendEventDto, StreamAppendManyDto, StreamCreateRequestDto, StreamCreateResult, StreamDescription,
+    StreamEventDto, StreamPermissions, StreamPermissionsDto, StreamState, StreamStatus, StreamWriteResult,
+};
+use uuid::Uuid;
+
+/// The most that an event's data may have, and its metadata too, in bytes.
+pub(super) const MAX_EVENT_BYTES: usize = 1 << 20;
+
+/// How often a change of metadata is tried again when another one came in between.
+pub(super) const ATTEMPTS: usize = 8;
+
+type Result<T> = std::result::Result<T, StreamsError>;
+
+impl Streams {
+    /// Makes a stream: its description and its first event, in one append where the store can.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `EventTooLarge`, and what the store answers (`StreamDeleted` for a tombstoned name).
+    pub async fn create(&self, caller: &Caller, dto: StreamCreateRequestDto) -> Result<StreamCreateResult> {
+        let store = self.gate.bind(caller);
+        let name = writable(dto.stream_name.as_str())?;
+        let event = self.new_event(StreamEventDto {
+            event_type: dto.event_type,
+            event_data: dto.event_data,
+            metadata: dto.metadata,
+            event_id: None,
+        })?;
+        let event_id = event.id;
+        let now = view::date(self.clock.now()).to_string();
+        let owner = dto.owner.map_or_else(|| caller.id().to_owned(), String::from);
+        let description = StreamDescription {
+            description: dto.description,
+            data: dto.data,
+            tags: Some(dto.tags.into_iter().map(String::from).collect()),
+            owner: Some(owner.clone()),
+            created_at: Some(now.clone()),
+            updated_at: Some(now),
+            version: Some(1),
+            schema_version: Some(view::FIRST_SCHEMA.to_owned()),
+            status: Some(StreamStatus::Active),
+        };
+        let permissions = permissions(dto.permissions.unwrap_or_default(), &owners(owner));
+        for _ in 0..ATTEMPTS {
+            let (expected, mut metadata) = vacant(&store, &name).await?;
+            description.write(&mut metadata.custom);
+            metadata.acl = Some(view::acl(&permissions));
+            let set = metadata.to_event(self.ids.next_id());
+            match write_new(&store, &name, (expected, set), event.clone()).await {
+                Ok((position, revision)) => {
+                    let stream = view::stream(&name, &metadata, false, None);
+                    let event = AppendResult { event_id: event_id.to_string(), position, revision };
+                    return Ok(StreamCreateResult { stream, event });
+                }
+                Err(Error::WrongExpectedRevision { stream, .. }) if stream == name => break,
+                // Somebody else set the metadata in between: look again.
+                Err(Error::WrongExpectedRevision { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StreamsError::AlreadyExists(name))
+    }
+
+    /// Appends one event.
+    ///
+    /// # Errors
+    /// `Archived`, `EventTooLarge`, and what the store answers.
+    pub async fn append(
+        &self,
+        caller: &Caller,
+        stream: &NewStreamName,
+        dto: StreamAppendEventDto,
+    ) -> Result<AppendResult> {
+        let (event, state) = dto.into_parts();
+        let batch = StreamAppendBatchDto { events: vec![event], stream_state: state };
+        let AppendBatchResult { event_ids, position, revision } =
+            self.append_batch(caller, stream, batch).await?;
+        let event_id = event_ids.into_iter().next().unwrap_or_default();
+        Ok(AppendResult { event_id, position, revision })
+    }
+
+    /// Appends events to one stream, all or none.
+    ///
+    /// # Errors
+    /// As [`Streams::append`].
+    pub async fn append_batch(
+        &self,
+        caller: &Caller,
+        stream: &NewStreamName,
+        dto: StreamAppendBatchDto,
+    ) -> Result<AppendBatchResult> {
+        let store = self.gate.bind(caller);
+        let name = writable(stream.as_str())?;
+        let events = self.new_events(dto.events)?;
+        let event_ids = ids(&events);
+        refuse_archived(&store, &name).await?;
+        let appended = store.append(&name, expected(dto.stream_state), events).await?;
+        let (Some(position), Some(revision)) = (appended.position, appended.last_revision) else {
+            return Err(unplaced());
+        };
+        Ok(AppendBatchResult { event_ids, position: position.raw(), revision })
+    }
+
+    /// Appends events to several streams, all or none.
+    ///
+    /// # Errors
+    /// As [`Streams::append`]; `Unsupported` from a store that cannot.
+    pub async fn append_many(&self, caller: &Caller, dto: StreamAppendManyDto) -> Result<AppendManyResult> {
+        let store = self.gate.bind(caller);
+        let mut writes = Vec::with_capacity(dto.streams.len());
+        let mut results = Vec::with_capacity(dto.streams.len());
+        for (index, write) in dto.streams.into_iter().enumerate() {
+            let stream = writable(write.stream_name.as_str())?;
+            if writes.iter().any(|other: &StreamWrite| other.stream == stream) {
+                let path = format!("streams[{index}].streamName");
+                return Err(StreamsError::Invalid { path, message: format!("'{stream}' is named twice") });
+            }
+            let events = self.new_events(write.events)?;
+            if !events.is_empty() {
+                refuse_archived(&store, &stream).await?;
+            }
+            let stream_name = stream.as_str().to_owned();
+            results.push(StreamWriteResult { stream_name, event_ids: ids(&events), revision: None });
+            writes.push(StreamWrite { stream, expected: expected(write.stream_state), events });
+        }
+        let appended = store.append_many(writes).await?;
+        for (result, appended) in results.iter_mut().zip(appended.streams) {
+            result.revision = appended.last_revision;
+        }
+        Ok(AppendManyResult { streams: results, position: appended.position.map(|p| p.raw()) })
+    }
+
+    fn new_events(&self, events: Vec<StreamEventDto>) -> Result<Vec<NewEvent>> {
+        events.into_iter().map(|event| self.new_event(event)).collect()
+    }
+
+    fn new_event(&self, dto: StreamEventDto) -> Result<NewEvent> {
+        let bytes = |path, json: JsonObject| {
+            let size = json.get().len();
+            if size > MAX_EVENT_BYTES {
+                return Err(StreamsError::EventTooLarge { path, size, limit: MAX_EVENT_BYTES });
+            }
+            Ok(json.into_text().into())
+        };
+        let id = match dto.event_id {
+            None => self.ids.next_id(),
+            Some(id) => Uuid::parse_str(id.as_str())
+                .map_err(|e| StreamsError::Invalid { path: "eventId".into(), message: e.to_string() })?,
+        };
+        Ok(NewEvent {
+            id,
+            event_type: EventType::new(dto.event_type.as_str()),
+            content_type: ContentType::Json,
+            data: bytes("eventData", dto.event_data)?,
+            metadata: dto.metadata.map_or_else(|| Ok(bytes::Bytes::new()), |json| bytes("metadata", json))?,
+        })
+    }
+}
+
+fn ids(events: &[NewEvent]) -> Vec<String> {
+    events.iter().map(|event| event.id.to_string()).collect()
+}
+
+/// The metadata that a stream to be made begins with, and what must be so of its metastream. Metadata set before the
+/// first event stays; of a softly deleted stream nothing but the line below its old events does.
+async fn vacant(store: &BoundStore, name: &StreamName) -> Result<(ExpectedState, StreamMetadata)> {
+    match store.stream_info(name).await {
+        Ok(_) => return Err(StreamsError::AlreadyExists(name.clone())),
+        Err(Error::StreamNotFound(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let current = metadata(store, name).await?;
+    let expected = current.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
+    if !current.metadata.is_soft_deleted() {
+        return Ok((expected, current.metadata));
+    }
+    let last = store.append(name, ExpectedState::Any, Vec::new()).await?.last_revision;
+    let truncate_before = last.map(|last| last + 1);
+    Ok((expected, StreamMetadata { truncate_before, ..StreamMetadata::default() }))
+}
+
+/// Writes a new stream's metadata and first event; gives the event's position and revision.
+async fn write_new(
+    store: &BoundStore,
+    name: &StreamName,
+    (expected, metadata): (ExpectedState, NewEvent),
+    event: NewEvent,
+) -> event_store::Result<(u64, u64)> {
+    let no_metastream = || Error::InvalidArgument(format!("'{name}' cannot have metadata"));
+    let metastream = name.metastream().ok_or_else(no_metastream)?;
+    let stream = StreamWrite { stream: name.clone(), expected: ExpectedState::NoStream, events: vec![event] };
+    let metadata = StreamWrite { stream: metastream, expected, events: vec![metadata] };
+    let appended = if store.capabilities().multi_stream_append {
+        store.append_many(vec![metadata, stream]).await?.streams.pop()
+    } else {
+        // A crash between the two leaves a description that nobody sees: no stream is there.
+        store.append(&metadata.stream, metadata.expected, metadata.events).await?;
+        Some(store.append(&stream.stream, stream.expected, stream.events).await?)
+    };
+    match appended.map(|a| (a.position, a.last_revision)) {
+        Some((Some(position), Some(revision))) => Ok((position.raw(), revision)),
+        _ => Err(Error::Internal("the store did not say where it wrote an event".into())),
+    }
+}
+
+fn unplaced() -> StreamsError {
+    Error::Internal("the store did not say where it wrote an event".into()).into()
+}
+
+async fn refuse_archived(store: &BoundStore, name: &StreamName) -> Result<()> {
+    let custom = metadata(store, name).await?.metadata.custom;
+    if StreamDescription::read(&custom).status == Some(StreamStatus::Archived) {
+        return Err(StreamsError::Archived(name.clone()));
+    }
+    Ok(())
+}
+
+pub(super) const fn expected(state: StreamState) -> ExpectedState {
+    match state {
+        StreamState::Any => ExpectedState::Any,
+        StreamState::NoStream => ExpectedState::NoStream,
+        StreamState::StreamExists => ExpectedState::StreamExists,
+        StreamState::Revision(revision) => ExpectedState::Exact(revision),
+    }
+}
+
+/// What a stream made without permissions has: it is its owner's and the administrators'.
+fn owners(owner: String) -> StreamPermissions {
+    let mut names = vec![owner];
+    if names != ["system"] {
+        names.push("system".to_owned());
+    }
+    StreamPermissions { read: names.clone(), write: names.clone(), admin: names }
+}
+
+/// The permissions given, and for those that are not the ones there are.
+pub(super) fn permissions(given: StreamPermissionsDto, others: &StreamPermissions) -> StreamPermissions {
+    let names = |given: Option<Vec<models::Principal>>, other: &[String]| match given {
+        Some(names) => names.into_iter().map(String::from).collect(),
+        None => other.to_vec(),
+    };
+    StreamPermissions {
+        read: names(given.read, &others.read),
+        write: names(given.write, &others.write),
+        admin: names(given.admin, &others.admin),
+    }
+}

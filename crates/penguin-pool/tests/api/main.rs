@@ -1,0 +1,11 @@
+//! The API over real sockets: one file a resource.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
+mod append;
+mod change;
+mod create;
+mod documents;
+mod feeds;
+mod read;
+mod robust;
+mod support;

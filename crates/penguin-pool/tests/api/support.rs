@@ -1,0 +1,138 @@
+//! A started service, and short ways to ask it.
+
+use axum::Router;
+use event_store::{Clock, EventStore, IdSource, contract::Model};
+use penguin_pool::{
+    http::{self, Context, Documents},
+    security::Gate,
+    streams::{self, Streams},
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use test_support::{MockClock, SeededIds};
+
+/// A service on a free port, its store and its clock.
+pub(crate) struct Service {
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) clock: Arc<MockClock>,
+    pub(crate) documents: Documents,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body; null if it is no JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+
+    /// The data of a success with this status.
+    #[track_caller]
+    pub(crate) fn data(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        let mut body = self.json();
+        assert_eq!(
+            (&body["success"], &body["timestamp"]),
+            (&json!(true), &json!("2024-01-15T10:30:00.000Z"))
+        );
+        body["data"].take()
+    }
+
+    /// The body of a failure with this status and type, which is held to the one form that failures have.
+    #[track_caller]
+    pub(crate) fn failure(&self, status: u16, kind: &str) -> Value {
+        let body = self.json();
+        assert_eq!((self.status, &body["type"]), (status, &json!(kind)), "{}", self.text);
+        assert_eq!(body["statusCode"], status);
+        assert_eq!(
+            (&body["success"], &body["timestamp"]),
+            (&json!(false), &json!("2024-01-15T10:30:00.000Z"))
+        );
+        assert_eq!(body["requestId"].as_str(), self.headers["x-request-id"].to_str().ok());
+        assert!(body["error"].as_str().is_some_and(|e| e.ends_with("Error")), "{body}");
+        assert!(body["message"].as_str().is_some_and(|m| !m.is_empty()), "{body}");
+        body
+    }
+}
+
+impl Service {
+    pub(crate) async fn start() -> Self {
+        let clock = Arc::new(MockClock::new());
+        let ids = Arc::new(SeededIds::new(7));
+        let model = Model::new(Arc::<MockClock>::clone(&clock), Arc::<SeededIds>::clone(&ids));
+        let store: Arc<dyn EventStore> = Arc::new(model);
+        let (router, documents) = router(&store, Arc::<MockClock>::clone(&clock), ids);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, router).await });
+        Self { url, client: reqwest::Client::new(), store, clock, documents }
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method.parse().unwrap(), format!("{}{path}", self.url))
+    }
+
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, text: response.text().await.unwrap() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request("GET", path)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request("DELETE", path)).await
+    }
+
+    /// Sends JSON as it stands.
+    pub(crate) async fn send_text(&self, method: &str, path: &str, text: impl Into<String>) -> Answer {
+        let request = self.request(method, path).header("content-type", "application/json");
+        self.send(request.body(text.into())).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send_text("POST", path, body.to_string()).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send_text("PATCH", path, body.to_string()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send_text("PUT", path, body.to_string()).await
+    }
+
+    /// Creates a stream whose first event is number 0.
+    pub(crate) async fn create(&self, name: &str) -> Value {
+        let body = json!({ "streamName": name, "eventType": "Made", "eventData": { "n": 0 } });
+        self.post("/api/streams/create", body).await.data(201)
+    }
+
+    /// Appends an event with this number; gives where it was written.
+    pub(crate) async fn append(&self, name: &str, n: u64) -> Value {
+        let body = json!({ "eventType": "Added", "eventData": { "n": n } });
+        self.post(&format!("/api/streams/{name}/events"), body).await.data(201)
+    }
+}
+
+fn router(store: &Arc<dyn EventStore>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> (Router, Documents) {
+    let streams = Streams::new(Gate::new(Arc::clone(store)), Arc::clone(&clock), Arc::clone(&ids));
+    let (router, documents) = http::build(|| streams::routes(streams)).unwrap();
+    let context = Context { clock, ids };
+    (router.layer(axum::middleware::from_fn_with_state(context, http::context)), documents)
+}
+
+/// The numbers that a page's events carry.
+pub(crate) fn numbers(page: &Value) -> Vec<u64> {
+    page["events"].as_array().unwrap().iter().filter_map(|e| e["data"]["n"].as_u64()).collect()
+}
