@@ -13,6 +13,7 @@ use crate::{
     security::{Caller, Gate},
     server::{self, End},
     status::{self, About},
+    streams::{self, Streams},
 };
 use axum::Router;
 use event_store::{Clock, EventStore, IdSource, Position};
@@ -60,8 +61,12 @@ pub fn api(parts: &Parts, http_port: u16, lifecycle: &Lifecycle) -> Result<Api, 
     });
     let health = Health::new(Arc::clone(&about), Arc::new(probe), lifecycle.clone(), Arc::clone(clock));
     let metrics = Metrics::begin(Arc::clone(clock));
+    let streams = Streams::new(gate, Arc::clone(clock), Arc::clone(ids));
     let (router, documents) = http::build(|| {
-        health::routes(Arc::new(health)).merge(status::routes(about)).merge(ops::routes(metrics))
+        streams::routes(streams)
+            .merge(health::routes(Arc::new(health)))
+            .merge(status::routes(about))
+            .merge(ops::routes(metrics))
     })?;
     let router = ops::layers(
         router,
