@@ -87,6 +87,12 @@ impl Log {
         })
     }
 
+    /// Makes the names of all segments safe on disk.
+    pub(crate) fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_dir(FOLDER)?;
+        self.disk.sync_dir("")
+    }
+
     /// The error that names a damaged place.
     pub(crate) fn damage(&self, number: u32, offset: u64, why: &str) -> Error {
         Error::Corrupt(format!("{} at offset {offset}: {why}", file_name(number)))

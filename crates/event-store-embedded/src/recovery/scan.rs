@@ -95,6 +95,9 @@ impl<'a> Scan<'a> {
         if self.mark.position - began >= PROGRESS {
             tracing::info!(events = self.mark.position - began, "the index was brought up to the log");
         }
+        if self.mark.position > began || self.log.segment(last).is_some_and(|s| s.len == HEADER_LEN as u32) {
+            self.make_safe(last)?;
+        }
         Ok(Scanned { end: self.mark.position })
     }
 
@@ -216,6 +219,28 @@ impl<'a> Scan<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// Writes and flushes once more what the last process may have left unflushed: the last write, or the header of a
+    /// segment without records. That it can be read proves nothing: the process may have been killed before the flush, or
+    /// the flush may have failed, after which the system counts as saved what is only in its memory. Whatever came before
+    /// was flushed before the last write began.
+    fn make_safe(&self, last: u32) -> Result<(), Fault> {
+        let len = self.log.segment(last).map_or(0, |s| s.len);
+        let from = match self.mark.last {
+            Some((offset, _)) if self.mark.segment == last && len > HEADER_LEN as u32 => {
+                let head = RecordHead::decode(&self.log.read(last, offset, RECORD_LEN)?);
+                let distance = head.map(|head| head.distance).filter(|distance| *distance <= offset);
+                offset - distance.ok_or_else(|| self.damage(last, offset, "the last record is damaged"))?
+            }
+            _ => 0,
+        };
+        let bytes = self.log.read(last, from, (len - from) as usize)?;
+        let file = self.log.file(last)?;
+        file.write_at(u64::from(from), &bytes)?;
+        file.sync_data()?;
+        self.log.sync_names()?;
+        Ok(())
     }
 
     /// Cuts what is left of a write that was never acknowledged.
