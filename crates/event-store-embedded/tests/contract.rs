@@ -1,4 +1,5 @@
 //! The laws, on a directory and in memory.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use event_store::{Clock, EventStore, contract::Subject};
 use event_store_embedded::{Engine, Options};
