@@ -227,3 +227,72 @@ pub(super) fn skip(db: &Connection, facet: i64, range: Range, offset: u64) -> Re
 fn head(db: &Connection, facet: i64) -> Result<u64> {
     Ok(db.prepare_cached("SELECT head FROM facet WHERE id = ?")?.query_row([facet], |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::schema;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn database() -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&db).unwrap());
+        db.execute("INSERT INTO facet (id, class, kind, value, total, head) VALUES (1, 0, 0, '', 0, 0)", [])
+            .unwrap();
+        db
+    }
+
+    fn name(n: u32) -> String {
+        format!("{:x}", n.wrapping_mul(0x9E37_79B9))
+    }
+
+    #[test]
+    fn the_names_with_a_prefix_are_a_range() {
+        let of = |prefix: &str| Range::prefix(prefix).to;
+        assert_eq!(of("ab").as_deref(), Some("ac"));
+        assert_eq!(of("a\u{10FFFF}").as_deref(), Some("b"));
+        assert_eq!(of("\u{D7FF}").as_deref(), Some("\u{E000}"));
+        assert_eq!(of("\u{10FFFF}"), None);
+        assert_eq!(of(""), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn blocks_count_what_is_there(
+            batches in proptest::collection::vec((0_u32..6000, 1_u32..4000, any::<bool>()), 1..8),
+            asked in proptest::collection::vec((0_u32..9000, 0_u32..9000, 0_u64..7000), 1..30),
+        ) {
+            let db = database();
+            let mut names = BTreeSet::new();
+            for (first, many, there) in batches {
+                let mut changes: Vec<Change> = (first..first + many)
+                    .map(|n| Change { facet: 1, name: name(n), stream: n.into(), created: there.then_some(5) })
+                    .collect();
+                changes.sort();
+                let (_, total) = change(&db, 1, &changes).unwrap();
+                for change in changes {
+                    if there { names.insert(change.name) } else { names.remove(&change.name) };
+                }
+                prop_assert_eq!(total, names.len() as u64);
+            }
+            let largest: Option<u64> = db.query_row("SELECT max(streams) FROM block", [], |row| row.get(0)).unwrap();
+            prop_assert!(largest.unwrap_or(0) <= LARGEST);
+            for (from, to, offset) in asked {
+                let prefix: String = name(from).chars().take(1 + from as usize % 3).collect();
+                let open = Range { from: name(from), to: None };
+                for range in [Range { from: name(from), to: Some(name(to)) }, Range::prefix(&prefix), open] {
+                    let inside = |n: &&String| **n >= range.from && range.to.as_ref().is_none_or(|to| *n < to);
+                    let expected: Vec<&String> = names.iter().filter(inside).collect();
+                    prop_assert_eq!(count(&db, 1, &range).unwrap(), expected.len() as u64);
+                    let skipped = skip(&db, 1, range.clone(), offset).unwrap();
+                    let at = skipped.filter(|_| offset > 0).filter(|s| s.to.as_ref().is_none_or(|to| s.from < *to));
+                    let wanted = expected.get(offset as usize).filter(|_| offset > 0).map(|n| (*n).clone());
+                    prop_assert_eq!(at.map(|s| s.from), wanted);
+                }
+            }
+        }
+    }
+}

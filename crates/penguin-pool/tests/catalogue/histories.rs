@@ -1,18 +1,15 @@
 //! Random histories, with restarts in between: the catalogue says what the store says.
 
-use crate::reference::Reference;
-use event_store::{
-    Clock as _, EventStore, ExpectedState, NewEvent, StreamMetadata, StreamName, StreamWrite, contract::Model,
+use crate::{
+    reference::Reference,
+    world::{World, name},
 };
+use event_store::{Clock as _, EventStore, ExpectedState, NewEvent, StreamMetadata, StreamName, StreamWrite};
 use models::StreamStatus;
-use penguin_pool::catalogue::{
-    BrowseFilter, Catalogue, Condition, Freshness, Operator, Options, Place, SearchFilter,
-};
+use penguin_pool::catalogue::{BrowseFilter, Catalogue, CatalogueStream, Condition, Operator, SearchFilter};
 use proptest::prelude::*;
 use serde_json::{Value, json, value::RawValue};
-use std::{path::Path, sync::Arc, time::Duration};
-use test_support::{MockClock, SeededIds};
-use uuid::Uuid;
+use std::time::Duration;
 
 const NAMES: [&str; 7] =
     ["user-anna-profile", "user-anna-loans", "user-bob-loans", "loan-1", "loan-10", "plain", "$settings"];
@@ -70,78 +67,45 @@ fn metadata() -> impl Strategy<Value = Value> {
         })
 }
 
-fn name(index: usize) -> StreamName {
-    StreamName::new(NAMES[index]).unwrap()
+/// What the store refuses changes nothing, which is as good a step as any.
+async fn take(world: &mut World, step: &Step) {
+    match step {
+        Step::Append { stream, events } => {
+            let events = events.iter().map(|(kind, word, n)| event(world, *kind, *word, *n)).collect();
+            let _ = world.store.append(&name(NAMES[*stream]), ExpectedState::Any, events).await;
+        }
+        Step::AppendToTwo { first, second } => {
+            let mut write = |stream: usize| StreamWrite {
+                stream: name(NAMES[stream]),
+                expected: ExpectedState::Any,
+                events: vec![event(world, 0, 0, 1), event(world, 1, 1, 2)],
+            };
+            let writes = vec![write(*first), write(*second)];
+            let _ = world.store.append_many(writes).await;
+        }
+        Step::Describe { stream, metadata } => {
+            let id = world.next_id();
+            let metadata = StreamMetadata::from_json(metadata.to_string().as_bytes());
+            let stream = name(NAMES[*stream]);
+            let _ = world.store.set_metadata(&stream, ExpectedState::Any, &metadata, id).await;
+        }
+        Step::Delete(stream) => {
+            let _ = world.store.delete(&name(NAMES[*stream]), ExpectedState::Any).await;
+        }
+        Step::Tombstone(stream) => {
+            let _ = world.store.tombstone(&name(NAMES[*stream]), ExpectedState::Any).await;
+        }
+        Step::Advance(seconds) => world.clock.advance(Duration::from_secs(*seconds)),
+        Step::Settle | Step::Restart => {}
+    }
 }
 
-struct World {
-    store: Model,
-    clock: Arc<MockClock>,
-    next: u64,
-}
-
-impl World {
-    fn new() -> Self {
-        let clock = Arc::new(MockClock::new());
-        let store = Model::new(Arc::<MockClock>::clone(&clock), Arc::new(SeededIds::new(7)));
-        Self { store, clock, next: 0 }
-    }
-
-    fn event(&mut self, kind: usize, word: usize, number: i64) -> NewEvent {
-        self.next += 1;
-        let id = Uuid::from_u64_pair(1, self.next);
-        let data = match number {
-            -3 => "not json".to_owned(),
-            _ => json!({ "word": WORDS[word], "n": number, "key": { "list": [number, "x"] } }).to_string(),
-        };
-        NewEvent::json(id, TYPES[kind], data)
-    }
-
-    /// What the store refuses changes nothing, which is as good a step as any.
-    async fn take(&mut self, step: &Step) {
-        match step {
-            Step::Append { stream, events } => {
-                let events = events.iter().map(|(kind, word, n)| self.event(*kind, *word, *n)).collect();
-                let _ = self.store.append(&name(*stream), ExpectedState::Any, events).await;
-            }
-            Step::AppendToTwo { first, second } => {
-                let mut write = |stream: usize| StreamWrite {
-                    stream: name(stream),
-                    expected: ExpectedState::Any,
-                    events: vec![self.event(0, 0, 1), self.event(1, 1, 2)],
-                };
-                let writes = vec![write(*first), write(*second)];
-                let _ = self.store.append_many(writes).await;
-            }
-            Step::Describe { stream, metadata } => {
-                self.next += 1;
-                let id = Uuid::from_u64_pair(1, self.next);
-                let metadata = StreamMetadata::from_json(metadata.to_string().as_bytes());
-                let _ = self.store.set_metadata(&name(*stream), ExpectedState::Any, &metadata, id).await;
-            }
-            Step::Delete(stream) => {
-                let _ = self.store.delete(&name(*stream), ExpectedState::Any).await;
-            }
-            Step::Tombstone(stream) => {
-                let _ = self.store.tombstone(&name(*stream), ExpectedState::Any).await;
-            }
-            Step::Advance(seconds) => self.clock.advance(Duration::from_secs(*seconds)),
-            Step::Settle | Step::Restart => {}
-        }
-    }
-
-    async fn open(&self, path: &Path) -> Catalogue {
-        let options = Options::new(Place::File(path.to_owned()));
-        Catalogue::open(options, Arc::new(self.store.clone()), Arc::<MockClock>::clone(&self.clock))
-            .await
-            .unwrap()
-    }
-
-    async fn settle(&self, catalogue: &Catalogue) {
-        if let Some(last) = self.store.last_position().await.unwrap() {
-            assert_eq!(catalogue.wait_for(last, Duration::from_secs(20)).await, Freshness::Fresh);
-        }
-    }
+fn event(world: &mut World, kind: usize, word: usize, number: i64) -> NewEvent {
+    let data = match number {
+        -3 => "not json".to_owned(),
+        _ => json!({ "word": WORDS[word], "n": number, "key": { "list": [number, "x"] } }).to_string(),
+    };
+    world.event(TYPES[kind], &data)
 }
 
 fn some<T: Clone>(from: &[T], seed: u64) -> Option<T> {
@@ -194,7 +158,7 @@ async fn check_browse(world: &World, reference: &Reference, catalogue: &Catalogu
     assert_eq!(by_offset, expected, "{filter:?}");
 }
 
-fn check_stream(_: &World, reference: &Reference, stream: &penguin_pool::catalogue::CatalogueStream) {
+fn check_stream(_: &World, reference: &Reference, stream: &CatalogueStream) {
     let known = &reference.streams[stream.name.as_str()];
     let what = &stream.name;
     assert_eq!(stream.event_count, known.readable.len() as u64, "{what}");
@@ -295,14 +259,14 @@ proptest! {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("catalogue.sqlite");
             let mut world = World::new();
-            let mut catalogue = world.open(&path).await;
+            let mut catalogue = world.open_file(&path).await;
             for step in &steps {
-                world.take(step).await;
+                take(&mut world, step).await;
                 match step {
                     Step::Settle => world.settle(&catalogue).await,
                     Step::Restart => {
                         catalogue.stop().await;
-                        catalogue = world.open(&path).await;
+                        catalogue = world.open_file(&path).await;
                     }
                     _ => {}
                 }
@@ -311,7 +275,7 @@ proptest! {
             catalogue.stop().await;
 
             // Made again from nothing in one go, it is the same.
-            let fresh = world.open(&directory.path().join("fresh.sqlite")).await;
+            let fresh = world.open_file(&directory.path().join("fresh.sqlite")).await;
             check(&world, &fresh, seed).await;
             fresh.stop().await;
         });
