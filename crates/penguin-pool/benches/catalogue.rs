@@ -199,7 +199,12 @@ async fn run(streams: u64) {
     );
 
     let page = SqlitePage::new(&path, streams);
-    let beside = time(500, |round| std::future::ready(page.by_key(round))).await.at(0.5);
+    let beside = time(500, |round| {
+        page.by_key(round);
+        std::future::ready(())
+    })
+    .await
+    .at(0.5);
     let filter = |f: BrowseFilter| BrowseFilter { limit: 50, ..f };
     let browse = |f: BrowseFilter| {
         let catalogue = &catalogue;
@@ -248,7 +253,12 @@ async fn run(streams: u64) {
     }
     row("cursor page", &Times(times), 5.0, beside);
 
-    let scan = time(5, |_| std::future::ready(page.scan())).await.at(0.5);
+    let scan = time(5, |_| {
+        page.scan();
+        std::future::ready(())
+    })
+    .await
+    .at(0.5);
     let times = time(20, |n| {
         browse(filter(BrowseFilter { name_pattern: Some(format!("a{n}.*7$")), ..Default::default() }))
     });

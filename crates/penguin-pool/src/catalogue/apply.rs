@@ -66,6 +66,8 @@ pub(super) struct Batch<'a, 'e> {
     types: HashMap<String, i64>,
     type_names: HashMap<i64, String>,
     counters: BTreeMap<(Counter, String), i64>,
+    /// When the batch's last event was written: what had aged away by then is not kept.
+    now: Timestamp,
 }
 
 /// Takes a batch in, checkpoint included. Belongs in a transaction.
@@ -86,6 +88,7 @@ pub(super) fn apply(
         types: HashMap::new(),
         type_names: HashMap::new(),
         counters: BTreeMap::new(),
+        now: events.last().map(|event| event.created).unwrap_or_default(),
     };
     for event in events {
         batch.take(event)?;
@@ -157,8 +160,9 @@ impl<'e> Batch<'_, 'e> {
         for touched in &mut all {
             self.prune(touched)?;
             let floor = touched.stream.floor();
+            let oldest = touched.stream.oldest(self.now);
             for (event, before) in std::mem::take(&mut touched.new) {
-                if event.revision < floor {
+                if event.revision < floor || event.created < oldest {
                     continue;
                 }
                 let stream = &mut touched.stream;
@@ -196,7 +200,12 @@ impl<'e> Batch<'_, 'e> {
     /// Takes out the rows that can no longer be read.
     fn prune(&mut self, touched: &mut Touched<'e>) -> Result<()> {
         let stream = &mut touched.stream;
-        let floor = stream.floor().min(i64::MAX as u64);
+        let mut floor = stream.floor().min(i64::MAX as u64);
+        if stream.metadata.max_age.is_some() {
+            // What is young enough stays; of the others there are few, as they go with each new event.
+            let young = stream.readable(self.db, self.now)?.first.map_or(i64::MAX as u64, |(first, _)| first);
+            floor = floor.max(young);
+        }
         if stream.kept == 0 || stream.kept_from >= floor {
             return Ok(());
         }

@@ -100,7 +100,7 @@ pub(super) fn run(plan: &Plan, db: &Connection, deadline: &Deadline, now: Timest
     lists.sort_unstable_by_key(|(total, _)| *total);
     let aged = match &plan.event_type {
         Some(kind) => aged(db, kind, now)?,
-        None => Vec::new(),
+        None => None,
     };
     let lists = Lists { ids: lists.into_iter().map(|(_, id)| id).collect(), aged };
     let rest = match &plan.after {
@@ -109,7 +109,7 @@ pub(super) fn run(plan: &Plan, db: &Connection, deadline: &Deadline, now: Timest
     };
     let (ids, total) = match &plan.pattern {
         Some(pattern) => matching(plan, pattern, db, &lists, &rest, deadline)?,
-        None if lists.ids.len() == 1 && lists.aged.is_empty() && plan.created == [None, None] => {
+        None if lists.ids.len() == 1 && lists.aged.is_none() && plan.created == [None, None] => {
             let total = blocks::count(db, lists.ids[0], &plan.range)?;
             match blocks::skip(db, lists.ids[0], rest, plan.offset)? {
                 Some(rest) => (select(plan, db, &lists, &rest, 0)?, total),
@@ -126,21 +126,24 @@ pub(super) fn run(plan: &Plan, db: &Connection, deadline: &Deadline, now: Timest
     page(plan, db, ids, total, now)
 }
 
-/// The lists in all of which a stream must stand, the shortest first, and the streams that do and yet are not wanted.
+/// The lists in all of which a stream must stand, the shortest first.
 struct Lists {
     ids: Vec<i64>,
-    aged: Vec<i64>,
+    /// An event type and the time of day, if there are streams of which all events of that type have aged away.
+    aged: Option<[Value; 2]>,
 }
 
-/// The streams of which all events of a type have aged away: their types are still counted.
-fn aged(db: &Connection, event_type: &str, now: Timestamp) -> Result<Vec<i64>> {
-    let sql = "SELECT s.id FROM event_type k JOIN stream s ON s.max_age IS NOT NULL WHERE k.name = ?1
-               AND EXISTS (SELECT 1 FROM stream_type t WHERE t.stream = s.id AND t.type = k.id)
-               AND NOT EXISTS (SELECT 1 FROM event e INDEXED BY event_of_stream
-                               WHERE e.stream = s.id AND e.type IN (k.id, -k.id) AND e.created >= ?2 - s.max_age)";
-    let mut streams = db.prepare_cached(sql)?;
-    let streams = streams.query_map(rusqlite::params![event_type, now.ticks()], |row| row.get(0))?;
-    Ok(streams.collect::<rusqlite::Result<_>>()?)
+/// The streams that have events of a type, and of them none that is young enough to be read.
+const AGED: &str = "SELECT s.id FROM event_type k JOIN stream s ON s.max_age IS NOT NULL WHERE k.name = ?
+    AND EXISTS (SELECT 1 FROM stream_type t WHERE t.stream = s.id AND t.type = k.id)
+    AND NOT EXISTS (SELECT 1 FROM event e INDEXED BY event_of_stream
+                    WHERE e.stream = s.id AND e.type IN (k.id, -k.id) AND e.created >= ? - s.max_age)";
+
+/// Whether the lists know too many streams for this type. They seldom do: a stream is looked at with each new event.
+fn aged(db: &Connection, event_type: &str, now: Timestamp) -> Result<Option<[Value; 2]>> {
+    let values = [event_type.to_owned().into(), now.ticks().into()];
+    let any = db.prepare_cached(AGED)?.exists(params_from_iter(&values))?;
+    Ok(any.then_some(values))
 }
 
 /// A facet's length and id, if any stream ever had it.
@@ -171,10 +174,9 @@ fn query(columns: &str, plan: &Plan, lists: &Lists, range: &Range) -> (String, V
         sql.push_str(" AND EXISTS (SELECT 1 FROM posting q WHERE q.facet = ? AND q.name = p.name)");
         values.push((*other).into());
     }
-    if !lists.aged.is_empty() {
-        // Numbers of our own making: nothing a user wrote gets into the text.
-        let ids: Vec<String> = lists.aged.iter().map(i64::to_string).collect();
-        let _ = write!(sql, " AND p.stream NOT IN ({})", ids.join(","));
+    if let Some(aged) = &lists.aged {
+        let _ = write!(sql, " AND p.stream NOT IN ({AGED})");
+        values.extend(aged.iter().cloned());
     }
     (sql, values)
 }

@@ -105,6 +105,7 @@ impl Database {
         // The rows can be made again, so a flush a checkpoint is enough: a crash loses the tail and never order.
         db.pragma_update(None, "synchronous", "normal")?;
         db.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        db.pragma_update(None, "journal_size_limit", 32 << 20)?;
         db.set_prepared_statement_cache_capacity(64);
         Ok(schema::prepare(&db)?.then_some(db))
     }

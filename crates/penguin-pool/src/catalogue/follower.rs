@@ -5,7 +5,7 @@ use super::{
     CatalogueError, Result,
     database::Database,
     schema::Checkpoint,
-    writer::{Command, Writer},
+    writer::{Command, LARGE_BATCH, Writer},
 };
 use event_store::{
     Error, EventStore, Position, ReadAll, ReadFrom, RecordedEvent, SubscribeAll, Subscription,
@@ -98,6 +98,7 @@ impl Follower {
         let mut batch = Vec::new();
         let mut bytes = 0;
         let mut writing: Option<oneshot::Receiver<Result<Checkpoint>>> = None;
+        let mut is_catching_up = false;
         loop {
             let has_room = batch.len() < BATCH_EVENTS && bytes < BATCH_BYTES;
             let done = async {
@@ -127,15 +128,32 @@ impl Follower {
                     }
                 }
             }
-            if writing.is_none() && !batch.is_empty() {
-                metrics::gauge!("catalogue_lag_events").set(batch.len() as f64);
+            if writing.is_some() {
+                continue;
+            }
+            if !batch.is_empty() {
+                is_catching_up |= batch.len() >= LARGE_BATCH;
+                self.measure(batch.len(), is_catching_up).await;
                 bytes = 0;
                 let events = std::mem::take(&mut batch);
                 writing = Some(self.writer.send(Command::Apply(events)).await);
-            } else if writing.is_none() {
-                metrics::gauge!("catalogue_lag_events").set(0.0);
+            } else {
+                self.measure(0, false).await;
+                if is_catching_up {
+                    self.writer.ask(Command::Rest).await?;
+                    is_catching_up = false;
+                }
             }
         }
+    }
+
+    /// Says how far behind the catalogue is: what is in hand, or, while it catches up, what the store says that it has.
+    async fn measure(&self, in_hand: usize, is_catching_up: bool) {
+        let mut lag = in_hand as u64;
+        if is_catching_up && let Ok(held) = self.store.statistics().await {
+            lag = held.events.saturating_sub(self.reached.borrow().events);
+        }
+        metrics::gauge!("catalogue_lag_events").set(lag as f64);
     }
 
     fn publish(&self, checkpoint: &Checkpoint) {

@@ -174,6 +174,11 @@ impl Stream {
         by_count.max(self.metadata.truncate_before.unwrap_or(0))
     }
 
+    /// The oldest moment from which events can be read at a time of day.
+    pub(super) fn oldest(&self, now: Timestamp) -> Timestamp {
+        self.metadata.max_age.map_or(Timestamp::from_ticks(i64::MIN), |age| now.minus(age))
+    }
+
     fn is_deleted(&self) -> bool {
         self.tombstoned || self.metadata.is_soft_deleted()
     }
@@ -264,14 +269,14 @@ impl Stream {
         };
         let Some(oldest) = event_from(self.kept_from)? else { return Ok(Readable::default()) };
         let mut first = oldest;
-        if let Some(age) = self.metadata.max_age {
+        let young = self.oldest(now);
+        if oldest.1 < young {
             // `created` never goes backwards, so the first young event is found by halving.
-            let youngest_dead = now.minus(age);
-            let (mut from, mut to) = (self.kept_from, last + 1);
+            let (mut from, mut to) = (oldest.0 + 1, last + 1);
             while from < to {
                 let middle = from + (to - from) / 2;
                 match event_from(middle)? {
-                    Some(event) if event.1 < youngest_dead => from = event.0 + 1,
+                    Some(event) if event.1 < young => from = event.0 + 1,
                     _ => to = middle,
                 }
             }

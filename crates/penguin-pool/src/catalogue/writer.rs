@@ -15,8 +15,8 @@ use tokio::{
 };
 
 /// From this size on a batch is part of catching up, and worth more memory.
-const LARGE_BATCH: usize = 1024;
-/// Kibibytes of pages that the writer keeps, when events come singly and in large batches.
+pub(super) const LARGE_BATCH: usize = 1024;
+/// Kibibytes of pages that the writer keeps when events come singly, and while it catches up.
 const SMALL_CACHE: i64 = 4 << 10;
 const LARGE_CACHE: i64 = 64 << 10;
 
@@ -26,6 +26,8 @@ pub(super) enum Command {
     Begin(StoreId),
     /// To take events in.
     Apply(Vec<RecordedEvent>),
+    /// To give back the memory that much catching up took.
+    Rest,
     /// To throw everything away.
     Reset,
 }
@@ -108,13 +110,16 @@ impl Worker {
             }
             Command::Begin(_) => {}
             Command::Apply(events) => self.apply(&events)?,
+            Command::Rest => self.size_cache(false)?,
             Command::Reset => self.reset()?,
         }
         Ok(self.checkpoint)
     }
 
     fn apply(&mut self, events: &[RecordedEvent]) -> Result<()> {
-        self.size_cache(events.len() >= LARGE_BATCH)?;
+        if events.len() >= LARGE_BATCH {
+            self.size_cache(true)?;
+        }
         let (store, runtime, indexed) =
             (Arc::clone(&self.store), self.runtime.clone(), Arc::clone(&self.indexed));
         let mut refill = |name: &StreamName, from, before| refill(&runtime, &*store, name, from, before);
