@@ -1,0 +1,52 @@
+//! A node's HTTP interface: `/health/live`, `/info`, `/ping`, `/stats`, `/gossip`, and streams as AtomPub in JSON.
+//!
+//! Names and shapes of the fields are KurrentDB's, so that what reads them from a KurrentDB node reads them here. As
+//! there, an error is a status without a body. Streams can be read; other methods are answered with 405.
+
+mod atom;
+mod node;
+mod streams;
+
+use axum::{Router, routing::get};
+use event_store::{Clock, EventStore, Timestamp};
+use std::sync::Arc;
+
+/// The version of KurrentDB whose interface this is.
+pub const KURRENTDB_VERSION: &str = "25.1.0";
+
+/// What a node says of itself.
+#[derive(Debug)]
+pub struct Node {
+    /// The store that it shows.
+    pub store: Arc<dyn EventStore>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Where this interface is reached.
+    pub host: String,
+    /// The port of the same.
+    pub port: u16,
+    /// Since when the node runs.
+    pub started: Timestamp,
+}
+
+/// The node's interface, as a router.
+pub fn router(node: Node) -> Router {
+    Router::new()
+        .route("/health/live", get(node::live))
+        .route("/info", get(node::info))
+        .route("/ping", get(node::ping))
+        .route("/stats", get(node::stats))
+        .route("/gossip", get(node::gossip))
+        .route("/streams/{stream}", get(streams::newest))
+        .route("/streams/{stream}/metadata", get(streams::metadata))
+        .route("/streams/{stream}/{event}", get(streams::event))
+        .route("/streams/{stream}/{from}/{count}", get(streams::backwards))
+        .route("/streams/{stream}/{from}/{direction}/{count}", get(streams::page))
+        .with_state(Arc::new(node))
+}
+
+/// A moment as KurrentDB writes it.
+fn written(moment: Timestamp) -> String {
+    let microseconds = moment.ticks().div_euclid(10);
+    jiff::Timestamp::from_microsecond(microseconds).map(|t| t.to_string()).unwrap_or_default()
+}
