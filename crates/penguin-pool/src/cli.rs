@@ -1,8 +1,22 @@
 //! The command line.
 
-use crate::config::{self, Config};
+use crate::{
+    app::{self, Parts},
+    catalogue::{Catalogue, Options, Progress},
+    config::{self, Config, DataDir, Inputs},
+    http::Documents,
+    ops::Lifecycle,
+    serve::{serve, unopenable},
+};
 use clap::{Parser, Subcommand};
-use std::{io::Write as _, process::ExitCode};
+use event_store::{Clock as _, RandomIds, SystemClock};
+use std::{
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 /// Why the program ends with a failure: the code it ends with, and one line for each reason.
 ///
@@ -46,11 +60,16 @@ impl From<std::io::Error> for Failure {
 #[command(name = "penguin-pool", version, about, after_help = EXAMPLES, after_long_help = long_help())]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the service (what happens without a command, too).
+    ///
+    /// It runs until SIGTERM, SIGINT or SIGHUP: then readiness fails, running requests finish, and the store is closed. A
+    /// second signal ends it at once; no acknowledged event is lost by that.
+    Serve,
     /// Print the settings in force and where each came from; secrets are masked.
     ///
     /// Nothing is started. A setting that cannot be used is reported as it would be at start.
@@ -65,10 +84,26 @@ enum Command {
         #[arg(long)]
         example: bool,
     },
+    /// Write the API's documents, OpenAPI 3.1 and 3.0.3 as JSON and YAML.
+    Openapi {
+        /// The directory to write them to.
+        #[arg(long, default_value = "openapi")]
+        out: PathBuf,
+        /// Write nothing: fail if what is there differs from what the models say.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Throw the stream catalogue away and make it again from the events.
+    ///
+    /// The service must not run on the same data directory meanwhile. Events are read and not touched.
+    Rebuild,
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  penguin-pool                             Serve on http://127.0.0.1:3001, events in ./data
+  HTTP_PORT=8080 DATA_DIR=:memory: penguin-pool
+                                           On another port, and nothing is kept
   penguin-pool config                      What is in force, and why
   HTTP_PORT=8080 penguin-pool config       The environment wins over every file
   penguin-pool config --json | jq          The same for programs
@@ -84,7 +119,7 @@ fn long_help() -> String {
 /// Runs the program on the process's arguments. What goes wrong is said on stderr, a line for each reason.
 #[must_use]
 pub fn run() -> ExitCode {
-    match execute(Cli::parse().command) {
+    match execute(Cli::parse().command.unwrap_or(Command::Serve)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let mut stderr = std::io::stderr().lock();
@@ -99,6 +134,12 @@ pub fn run() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Serve => block_on(serve(Config::load()?))?,
+        Command::Openapi { out, check } => {
+            let documents = block_on(documents())??;
+            if check { check_documents(&documents, &out) } else { Ok(documents.write_to(&out)?) }
+        }
+        Command::Rebuild => block_on(rebuild(Config::load()?))?,
         Command::Config { markdown: true, .. } => print(&config::markdown_table()),
         Command::Config { example: true, .. } => print(&config::env_example()),
         Command::Config { json, .. } => {
@@ -109,6 +150,74 @@ fn execute(command: Command) -> Result<(), Failure> {
             if json { print(&format!("{:#}\n", config.to_json())) } else { print(&config.to_text()) }
         }
     }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future))
+}
+
+fn other(error: impl std::fmt::Display) -> Failure {
+    Failure { code: FailureCode::Other, message: error.to_string() }
+}
+
+/// The documents of the API as the defaults serve it: nothing of this machine's settings gets into them.
+async fn documents() -> Result<Documents, Failure> {
+    let clock = Arc::new(SystemClock);
+    let ids = Arc::new(RandomIds);
+    let config = Config::from_inputs(&Inputs::default())?;
+    let store = app::open_store(&DataDir::Memory, clock.clone(), ids.clone()).await.map_err(other)?;
+    let options = Options::new(app::catalogue_place(&DataDir::Memory));
+    let catalogue = Catalogue::open(options, Arc::clone(&store), clock.clone()).await.map_err(other)?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.settings.http_port));
+    let parts = Parts { config, store, clock, ids };
+    let api = app::api(&parts, &catalogue, address, &Lifecycle::new()).map_err(other)?;
+    catalogue.stop().await;
+    parts.store.close().await.map_err(other)?;
+    Ok(api.documents)
+}
+
+fn check_documents(documents: &Documents, directory: &Path) -> Result<(), Failure> {
+    let differs = |(name, text): &(&str, &bytes::Bytes)| {
+        std::fs::read(directory.join(name)).ok().is_none_or(|there| there != **text)
+    };
+    let stale: Vec<_> = documents.files().into_iter().filter(differs).map(|(name, _)| name).collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let directory = directory.display();
+    Err(other(format!(
+        "{directory}: {} is not what the models say; write it anew: penguin-pool openapi --out {directory}",
+        stale.join(", ")
+    )))
+}
+
+async fn rebuild(config: Config) -> Result<(), Failure> {
+    let data = config.settings.data_dir;
+    if !data.path().is_some_and(Path::is_dir) {
+        let message =
+            "DATA_DIR: there is no event store to rebuild from; write the directory of one".to_owned();
+        return Err(Failure { code: FailureCode::Data, message });
+    }
+    let clock = Arc::new(SystemClock);
+    let began = clock.monotonic();
+    let opened = app::open_store(&data, clock.clone(), Arc::new(RandomIds)).await;
+    let store = opened.map_err(|e| unopenable(&data, &e))?;
+    let options = Options::new(app::catalogue_place(&data));
+    let mut told = 0;
+    let tell = |progress: Progress| {
+        // A line for each tenth: enough to see it move, and little enough for a log.
+        let tenth = progress.events.saturating_mul(10).checked_div(progress.of).unwrap_or(10);
+        if tenth > told {
+            told = tenth;
+            // Progress is a courtesy: nothing is lost if nobody can read it.
+            let _ = writeln!(std::io::stderr(), "{} of {} events", progress.events, progress.of);
+        }
+    };
+    let progress =
+        Catalogue::rebuild(options, Arc::clone(&store), clock.clone(), tell).await.map_err(other)?;
+    store.close().await.map_err(other)?;
+    let took = clock.monotonic().saturating_sub(began);
+    print(&format!("The catalogue was rebuilt from {} events in {} ms\n", progress.events, took.as_millis()))
 }
 
 /// Prints to stdout. A reader that went away (`| head`) is no failure.

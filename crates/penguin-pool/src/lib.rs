@@ -12,6 +12,7 @@ pub mod http;
 pub mod kurrentdb;
 pub mod ops;
 pub mod security;
+pub mod serve;
 pub mod server;
 pub mod status;
 pub mod streams;

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 fn with(directory: &Path, variables: &[(&str, &str)]) -> Result<Config, config::Refusal> {
     let variables: BTreeMap<_, _> =
         variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Config::from_inputs(&Inputs { variables, directory: directory.to_owned() })
+    Config::from_inputs(&Inputs { variables, directory: Some(directory.to_owned()) })
 }
 
 fn refusal(variables: &[(&str, &str)]) -> String {

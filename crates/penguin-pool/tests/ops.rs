@@ -57,8 +57,7 @@ async fn feed() -> impl IntoResponse {
 async fn layered(variables: &[(&str, &str)]) -> Layered {
     let variables = [("NODE_ENV", "test")].iter().chain(variables);
     let variables = variables.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let empty = tempfile::tempdir().unwrap();
-    let inputs = Inputs { variables, directory: empty.path().to_owned() };
+    let inputs = Inputs { variables, directory: None };
     let settings = Config::from_inputs(&inputs).unwrap().settings;
     let gate = Arc::new(Gate { arrived: Semaphore::new(0), open: Semaphore::new(0) });
     let (api, _) = http::build(|| Routes::new("Test", "").get("/panics", panics, panics::DOC)).unwrap();
@@ -346,5 +345,6 @@ async fn metrics_count_requests_by_route_and_the_stores_operations() {
     assert!(value("store_events_read_total") >= 1.0);
     assert!(value("process_resident_memory_bytes") > 1e6);
     assert!(value("process_uptime_seconds") >= 0.0);
+    assert!(value("catalogue_lag_events") >= 0.0);
     assert!(text.contains("# HELP http_requests_total"));
 }

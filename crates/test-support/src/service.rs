@@ -1,13 +1,12 @@
 //! A started service, in this process, on a free port.
 
-use event_store::{Clock, EventStore, RandomIds, SystemClock, contract::Model};
+use event_store::{Clock, EventStore, RandomIds, SystemClock};
 use penguin_pool::{
-    app::{Parts, Service},
+    app::{self, Parts, Service},
     config::{Config, Inputs},
     server::{self, End},
 };
 use std::{collections::BTreeMap, sync::Arc};
-use tempfile::TempDir;
 
 /// What a service in a test is to be like. Unless told otherwise it keeps its events in memory, runs on the machine's
 /// clock, and has the settings of `NODE_ENV=test`, of which nothing comes from this machine's environment or files.
@@ -27,7 +26,6 @@ pub struct TestService {
     pub client: reqwest::Client,
     /// The service itself.
     pub service: Service,
-    _working_directory: TempDir,
 }
 
 impl Builder {
@@ -56,11 +54,15 @@ impl Builder {
     /// If it cannot be started.
     #[expect(clippy::expect_used, reason = "a test is to fail here")]
     pub async fn start(self) -> TestService {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let inputs = Inputs { variables: self.variables, directory: directory.path().to_owned() };
+        let inputs = Inputs { variables: self.variables, directory: None };
         let config = Config::from_inputs(&inputs).expect("good settings");
         let ids = Arc::new(RandomIds);
-        let store = self.store.unwrap_or_else(|| Arc::new(Model::new(Arc::clone(&self.clock), ids.clone())));
+        let store = match self.store {
+            Some(store) => store,
+            None => app::open_store(&config.settings.data_dir, Arc::clone(&self.clock), ids.clone())
+                .await
+                .expect("an opened store"),
+        };
         let listener =
             server::bind(&config.settings.host, config.settings.http_port).await.expect("a free port");
         let parts = Parts { config, store, clock: self.clock, ids };
@@ -72,7 +74,6 @@ impl Builder {
                 .build()
                 .expect("a client"),
             service,
-            _working_directory: directory,
         }
     }
 }

@@ -87,7 +87,8 @@ impl Feed {
         if !newest_first {
             events.reverse();
         }
-        let newer = if newest_first { first.min(last) } else { first.saturating_add(count - 1).min(last) } + 1;
+        let newer =
+            if newest_first { first.min(last) } else { first.saturating_add(count - 1).min(last) } + 1;
         let older = if newest_first { first.checked_sub(count) } else { first.checked_sub(1) };
         let mut links = vec![("self", String::new()), ("first", format!("/head/backward/{count}"))];
         let has_older = if newest_first { !ends } else { older.is_some() };

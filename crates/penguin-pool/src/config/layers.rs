@@ -32,8 +32,8 @@ impl std::fmt::Display for Origin {
 pub struct Inputs {
     /// The process's environment.
     pub variables: BTreeMap<String, String>,
-    /// The directory that holds `.env.local` and `env.{environment}`.
-    pub directory: PathBuf,
+    /// The directory that holds `.env.local` and `env.{environment}`; without one no file is read.
+    pub directory: Option<PathBuf>,
 }
 
 /// The variables that pick the environment; they must not contradict each other.
@@ -56,7 +56,7 @@ impl Inputs {
             }
         }
         if faults.is_empty() {
-            Ok(Self { variables, directory: PathBuf::from(".") })
+            Ok(Self { variables, directory: Some(PathBuf::from(".")) })
         } else {
             Err(Refusal(faults))
         }
@@ -65,11 +65,11 @@ impl Inputs {
     /// The layers, strongest first.
     pub(super) fn layers(&self) -> Result<Layers, Refusal> {
         let process = (Origin::Variable, set_only(self.variables.clone()));
-        let local = read_file(&self.directory, ".env.local")?;
+        let local = read_file(self.directory.as_deref(), ".env.local")?;
         let mut layers = Layers { environment: Environment::Dev, layers: vec![process, local] };
         layers.environment = layers.pick_environment()?;
         let file = format!("env.{}", layers.environment.as_str());
-        layers.layers.push(read_file(&self.directory, &file)?);
+        layers.layers.push(read_file(self.directory.as_deref(), &file)?);
         Ok(layers)
     }
 }
@@ -83,9 +83,10 @@ fn set_only(mut variables: BTreeMap<String, String>) -> BTreeMap<String, String>
     variables
 }
 
-fn read_file(directory: &Path, name: &str) -> Result<(Origin, BTreeMap<String, String>), Refusal> {
+fn read_file(directory: Option<&Path>, name: &str) -> Result<(Origin, BTreeMap<String, String>), Refusal> {
     let refusal = |why: String| Refusal(vec![format!("{name}: {why}")]);
     let origin = Origin::File(name.to_owned());
+    let Some(directory) = directory else { return Ok((origin, BTreeMap::new())) };
     let text = match std::fs::read_to_string(directory.join(name)) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((origin, BTreeMap::new())),

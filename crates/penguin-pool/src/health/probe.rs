@@ -32,6 +32,9 @@ const THRESHOLDS: PerformanceThresholds = PerformanceThresholds { excellent: 50,
 pub trait ReadModels: Send + Sync + std::fmt::Debug + 'static {
     /// Waits until everything up to and including `position` was taken in, and says whether that came to be in time.
     async fn has_reached(&self, position: Position, patience: Duration) -> bool;
+
+    /// Sets the metrics that say how far behind they are.
+    async fn measure(&self);
 }
 
 /// What the checks need.

@@ -54,13 +54,18 @@ impl Documents {
     /// What the file system answers.
     pub fn write_to(&self, directory: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(directory)?;
-        let files = [
+        self.files().into_iter().try_for_each(|(name, text)| std::fs::write(directory.join(name), text))
+    }
+
+    /// The name of each file, and what is in it.
+    #[must_use]
+    pub fn files(&self) -> [(&'static str, &Bytes); 4] {
+        [
             ("openapi.json", &self.json),
             ("openapi.yaml", &self.yaml),
             ("openapi-3.0.json", &self.json_3_0),
             ("openapi-3.0.yaml", &self.yaml_3_0),
-        ];
-        files.into_iter().try_for_each(|(name, text)| std::fs::write(directory.join(name), text))
+        ]
     }
 }
 

@@ -1,0 +1,166 @@
+//! The way of a request to the node, and of the answer back: what is meant for one of the two alone stays behind.
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, uri::PathAndQuery},
+};
+use event_store::{Error, Result};
+use tower::ServiceExt as _;
+
+/// Where the node's interface begins in ours.
+pub(super) const PREFIX: &str = "/kurrentdb";
+
+/// Headers that speak of one connection, not of the request (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What the caller shows to this service, and is no business of the node's. `Accept-Encoding` stays too: compressing is
+/// done once, on the way out.
+const OURS: [HeaderName; 6] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-forwarded-for"),
+    header::FORWARDED,
+    header::ACCEPT_ENCODING,
+];
+
+/// The way to the node in this process.
+#[derive(Debug, Clone)]
+pub struct Passage(Router);
+
+impl Passage {
+    /// The way to this node.
+    #[must_use]
+    pub const fn new(node: Router) -> Self {
+        Self(node)
+    }
+
+    /// Passes a request on, and the node's answer back, whatever it is.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if what follows the prefix is no path.
+    pub async fn pass(&self, request: Request<Body>) -> Result<Response<Body>> {
+        let (mut parts, body) = request.into_parts();
+        let rest = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let rest = rest.strip_prefix(PREFIX).unwrap_or(rest);
+        let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+        parts.uri =
+            rest.parse::<Uri>().map_err(|e| Error::InvalidArgument(format!("'{rest}' is no path: {e}")))?;
+        clean(&mut parts.headers);
+        for name in OURS {
+            parts.headers.remove(name);
+        }
+        // The node writes links: they are to lead through here again.
+        let host = parts.headers.get(header::HOST).cloned();
+        match host {
+            Some(host) => _ = parts.headers.insert("x-forwarded-host", host),
+            None => _ = parts.headers.remove("x-forwarded-host"),
+        }
+        parts.headers.insert("x-forwarded-prefix", HeaderValue::from_static(PREFIX));
+        // What this service knows of the caller stays behind as well.
+        parts.extensions.clear();
+        let mut response = match self.0.clone().oneshot(Request::from_parts(parts, body)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        clean(response.headers_mut());
+        response.headers_mut().remove(header::SET_COOKIE);
+        Ok(response)
+    }
+}
+
+/// Takes away what speaks of one connection: the known headers, and those that `Connection` names.
+fn clean(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.into_iter().chain(named) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::any;
+
+    /// A node that says what came to it.
+    fn mirror() -> Passage {
+        let says = async |request: Request<Body>| {
+            let headers = request.headers().iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap()));
+            let headers: Vec<_> = headers.collect();
+            let text = format!("{} {} {}", request.method(), request.uri(), headers.join(" "));
+            ([("set-cookie", "node=1"), ("connection", "x-hop"), ("x-hop", "1"), ("x-kept", "1")], text)
+        };
+        Passage::new(Router::new().fallback(any(says)))
+    }
+
+    async fn passed(request: axum::http::request::Builder) -> (HeaderMap, String) {
+        let response = mirror().pass(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+        (parts.headers, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_path_and_the_query_come_as_they_were_sent_and_lead_nowhere_else() {
+        for (sent, comes) in [
+            ("/kurrentdb/streams/a%2Fb?embed=body", "/streams/a%2Fb?embed=body"),
+            ("/kurrentdb", "/"),
+            ("/kurrentdb?x=1", "/?x=1"),
+            ("/kurrentdb//evil.example.org/x", "//evil.example.org/x"),
+            ("/kurrentdb/http://evil.example.org/", "/http://evil.example.org/"),
+        ] {
+            let (_, text) = passed(Request::get(sent)).await;
+            assert!(text.starts_with(&format!("GET {comes} ")), "{sent}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_meant_for_this_service_or_one_connection_stays_behind() {
+        let request = Request::post("/kurrentdb/x")
+            .header("host", "pool.example.org")
+            .header("authorization", "Basic c2VjcmV0")
+            .header("cookie", "session=secret")
+            .header("x-api-key", "secret")
+            .header("connection", "keep-alive, x-mine")
+            .header("x-mine", "1")
+            .header("te", "trailers")
+            .header("upgrade", "websocket")
+            .header("x-forwarded-host", "evil.example.org")
+            .header("accept", "application/json")
+            .header("es-resolvelinktos", "false");
+        let (headers, text) = passed(request).await;
+        let mut came: Vec<_> = text.split(' ').skip(2).collect();
+        came.sort_unstable();
+        assert_eq!(
+            came,
+            [
+                "accept=application/json",
+                "es-resolvelinktos=false",
+                "host=pool.example.org",
+                "x-forwarded-host=pool.example.org",
+                "x-forwarded-prefix=/kurrentdb",
+            ]
+        );
+        assert_eq!(headers["x-kept"], "1");
+        for gone in ["set-cookie", "connection", "x-hop"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The routes of `/kurrentdb`.
+
+use super::Passage;
+use crate::{
+    endpoint,
+    http::{ApiError, Routes},
+};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+
+/// The routes.
+pub fn routes(passage: Passage) -> Routes {
+    Routes::new("KurrentDB", "The KurrentDB node's own HTTP interface, passed through.")
+        .get("/kurrentdb/{*path}", get_from_node, get_from_node::DOC)
+        .post("/kurrentdb/{*path}", post_to_node, post_to_node::DOC)
+        .with_state(passage)
+}
+
+endpoint! {
+    /// Passes a GET on to the KurrentDB node.
+    ///
+    /// With the embedded store the node is in this process and serves `/health/live`, `/info`, `/ping`, `/stats`,
+    /// `/gossip` and `/streams/{name}` (AtomPub in JSON, for reading). What it answers is passed back as it is.
+    /// Credentials, cookies and what concerns one connection alone stay behind. The node's gRPC interface is not part of
+    /// this version.
+    []
+    async fn get_from_node(State(passage): State<Passage>, request: Request) -> Result<Response, ApiError> {
+        Ok(passage.pass(request).await?)
+    }
+}
+
+endpoint! {
+    /// Passes a POST on to the KurrentDB node.
+    ///
+    /// The embedded store's node can be read and not written this way: it answers 405 itself.
+    []
+    async fn post_to_node(State(passage): State<Passage>, request: Request) -> Result<Response, ApiError> {
+        Ok(passage.pass(request).await?)
+    }
+}

@@ -1,0 +1,152 @@
+//! The process: begins the service, waits for a signal, ends in order.
+
+use crate::{
+    app::{self, Parts, Service},
+    cli::{Failure, FailureCode},
+    config::{Config, DataDir, Host},
+    ops::logging,
+    server::{self, End},
+    status::SERVICE,
+};
+use event_store::{Clock, RandomIds, SystemClock};
+use event_store_embedded::OpenError;
+use std::{io, sync::Arc};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// Why it cannot begin, or could not end cleanly.
+pub async fn serve(config: Config) -> Result<(), Failure> {
+    let clock = Arc::new(SystemClock);
+    let began = clock.monotonic();
+    logging::init(&config.settings.log_level, config.settings.log_format);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    // From here on a signal no longer kills the process at once, so that no store is left half open.
+    let mut signals = Signals::listen()?;
+    let (host, port) = (config.settings.host.clone(), config.settings.http_port);
+    let listener = server::bind(&host, port).await.map_err(|e| unbindable(&host, port, &e))?;
+    let data = config.settings.data_dir.clone();
+    let ids = Arc::new(RandomIds);
+    let store =
+        app::open_store(&data, clock.clone(), ids.clone()).await.map_err(|e| unopenable(&data, &e))?;
+    let environment = config.environment.as_str();
+    let parts = Parts { config, store, clock: clock.clone(), ids };
+    let service = Service::start(listener, parts).await.map_err(failed)?;
+    let url = format!("http://{}", service.address());
+    tracing::info!(
+        %url,
+        docs = format!("{url}/api/docs"),
+        data = data_shown(&data),
+        environment,
+        version = env!("CARGO_PKG_VERSION"),
+        elapsed_ms = millis(clock.monotonic().saturating_sub(began)),
+        "{SERVICE} is ready"
+    );
+    let name = signals.next().await;
+    tracing::info!(signal = name, "stopping; a second signal ends at once");
+    let stopping = clock.monotonic();
+    tokio::spawn(async move {
+        signals.next().await;
+        tracing::warn!(
+            "ended at once, as a second signal asked; the next start recovers what was not closed"
+        );
+        std::process::exit(signals.exit_code());
+    });
+    match service.stop().await.map_err(failed)? {
+        End::Clean => {}
+        End::Cut(connections) => {
+            tracing::warn!(connections, "requests that did not finish in time were cut off")
+        }
+    }
+    tracing::info!(elapsed_ms = millis(clock.monotonic().saturating_sub(stopping)), "stopped");
+    Ok(())
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn failed(message: String) -> Failure {
+    Failure { code: FailureCode::Other, message }
+}
+
+fn data_shown(data: &DataDir) -> String {
+    match data.path() {
+        None => "in memory, lost at the end".to_owned(),
+        // Where it really is; as it was written if that cannot be told.
+        Some(path) => path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string(),
+    }
+}
+
+fn unbindable(host: &Host, port: u16, error: &io::Error) -> Failure {
+    let message = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "HTTP_PORT: {host}:{port} is taken by another program; stop that one, or write another HTTP_PORT"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("HTTP_PORT: this user may not bind {host}:{port}; write an HTTP_PORT from 1024 on")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "HOST: {host} is no address of this machine; write one that is, or 0.0.0.0 for all of them"
+            )
+        }
+        _ => format!("HOST: {host}:{port} cannot be bound: {error}"),
+    };
+    Failure { code: FailureCode::Address, message }
+}
+
+pub(crate) fn unopenable(data: &DataDir, error: &OpenError) -> Failure {
+    let message = match error {
+        OpenError::Locked(_) => format!(
+            "DATA_DIR: {} is in use by another process; stop that one, or write another DATA_DIR",
+            data_shown(data)
+        ),
+        OpenError::Io { error, .. } => {
+            format!(
+                "DATA_DIR: {} cannot be used: {error}; write a directory that can be written",
+                data_shown(data)
+            )
+        }
+        other => format!("DATA_DIR: {other}"),
+    };
+    Failure { code: FailureCode::Data, message }
+}
+
+/// The signals that end the service: what a service manager, a terminal, and a terminal that is closed send.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    last: SignalKind,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            last: SignalKind::terminate(),
+        })
+    }
+
+    /// Waits for the next one, and says its name.
+    async fn next(&mut self) -> &'static str {
+        let (kind, name) = tokio::select! {
+            _ = self.terminate.recv() => (SignalKind::terminate(), "SIGTERM"),
+            _ = self.interrupt.recv() => (SignalKind::interrupt(), "SIGINT"),
+            _ = self.hangup.recv() => (SignalKind::hangup(), "SIGHUP"),
+        };
+        self.last = kind;
+        name
+    }
+
+    /// What shells and service managers take for "ended by this signal".
+    fn exit_code(&self) -> i32 {
+        128 + self.last.as_raw_value()
+    }
+}
