@@ -186,7 +186,7 @@ fn check_documents(documents: &Documents, directory: &Path) -> Result<(), Failur
     }
     let directory = directory.display();
     Err(other(format!(
-        "{directory}: {} is not what the models say; write it anew: penguin-pool openapi --out {directory}",
+        "{directory}: not what the models say: {}; write them anew: penguin-pool openapi --out {directory}",
         stale.join(", ")
     )))
 }
