@@ -4,7 +4,7 @@ use crate::{
     app::{self, Parts, Service},
     cli::{Failure, FailureCode},
     config::{Config, DataDir, Host},
-    ops::logging,
+    ops::{Phase, logging},
     server::{self, End},
     status::SERVICE,
 };
@@ -46,6 +46,8 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
         "{SERVICE} is ready"
     );
     let name = signals.next().await;
+    // Readiness fails before anything else happens, the log's line too: whoever reads it may rely on that.
+    service.lifecycle().advance(Phase::Leaving);
     tracing::info!(signal = name, "stopping; a second signal ends at once");
     let stopping = clock.monotonic();
     tokio::spawn(async move {
