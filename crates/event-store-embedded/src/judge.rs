@@ -1,7 +1,12 @@
 //! Whether an expectation holds: laws 4 to 8, as far as a stream's head can tell.
 
-use crate::{heads::Head, key::StreamRef};
-use event_store::{Appended, AppendedMany, Error, ExpectedState, NewEvent, Result, Revision};
+use crate::{
+    heads::Head,
+    key::{Kind, StreamRef},
+};
+use event_store::{
+    Appended, AppendedMany, Error, ExpectedState, NewEvent, Result, Revision, TOMBSTONE_REVISION,
+};
 
 /// What is to be written to one stream.
 #[derive(Debug)]
@@ -59,7 +64,9 @@ pub(crate) fn judge(
     mut known: impl FnMut(&NewEvent) -> Result<Option<Appended>>,
 ) -> Result<Verdict> {
     let stream = &write.stream;
-    let last = head.last_of(stream).map(|spot| spot.revision);
+    // What stands before a tombstone may be forgotten; that the tombstone stands there is not.
+    let ended = head.tombstoned && stream.kind == Kind::Plain;
+    let last = if ended { Some(TOMBSTONE_REVISION) } else { head.last_of(stream).map(|spot| spot.revision) };
     let checked = check(head, stream, write.expected);
     let first = match write.expected {
         _ if write.events.is_empty() || checked == Outcome::Deleted => {
