@@ -97,7 +97,7 @@ pub fn api(
         started: clock.now(),
     });
     let metrics = Metrics::begin(Arc::clone(clock));
-    let streams = Streams::new(gate, Arc::clone(clock), Arc::clone(ids));
+    let streams = Streams::new(gate, catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
     let (router, documents) = http::build(|| {
         streams::routes(streams)
             .merge(health::routes(Arc::new(health)))

@@ -278,3 +278,8 @@ fn metadata_keys(schema: &mut schemars::Schema) {
     );
     schema.insert("examples".into(), serde_json::json!([{ "$maxCount": 1000, "team": "lending" }]));
 }
+
+/// For operations that take no query: any key is refused.
+#[derive(Debug, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct NoQuery {}

@@ -2,7 +2,7 @@
 
 use super::{
     EventId, EventTypeName, JsonObject, Mark, NewStreamName, PageLimit, ReadDirection, StreamState,
-    json::all_required,
+    json::{all_required, blank_is_none},
 };
 use crate::DateTime;
 use garde::Validate;
@@ -287,9 +287,11 @@ pub struct SubscribeAllQuery {
     #[garde(dive)]
     pub from: Option<Mark>,
     /// Only streams whose name begins so.
+    #[serde(default, deserialize_with = "blank_is_none")]
     #[garde(length(bytes, max = 1024))]
     pub prefix: Option<String>,
     /// Only events of this type.
+    #[serde(default, deserialize_with = "blank_is_none")]
     #[garde(length(bytes, max = 1024))]
     pub event_type: Option<String>,
     /// The system's events (`$`) too.

@@ -62,3 +62,15 @@ pub(crate) fn all_required(schema: &mut Schema) {
         .collect();
     schema.insert("required".into(), names.into());
 }
+
+/// In a query: a key that is left blank counts as not given.
+pub(crate) fn blank_is_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    match Cow::<'de, str>::deserialize(deserializer)? {
+        text if text.is_empty() => Ok(None),
+        text => text.parse().map(Some).map_err(D::Error::custom),
+    }
+}

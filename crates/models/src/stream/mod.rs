@@ -5,6 +5,7 @@ mod entity;
 mod event;
 mod json;
 mod name;
+mod query;
 mod state;
 
 pub use description::{StreamDescription, StreamStatus};
@@ -14,4 +15,5 @@ pub use json::JsonObject;
 pub use name::{
     EventId, EventTypeName, Mark, NewStreamName, PageLimit, Principal, ReadDirection, StreamNameParam, Tag,
 };
+pub use query::*;
 pub use state::StreamState;

@@ -1,5 +1,6 @@
 //! Why a request about streams was not done.
 
+use crate::catalogue::CatalogueError;
 use event_store::{Error, ErrorCode, StreamName};
 
 /// Why a request about streams was not done. [`StreamsError::code`] says what that means to a client.
@@ -8,6 +9,9 @@ pub enum StreamsError {
     /// The store refused, or failed.
     #[error(transparent)]
     Store(#[from] Error),
+    /// The catalogue refused, or failed.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
     /// The stream that is to be made is there already.
     #[error("Stream '{0}' exists already")]
     AlreadyExists(StreamName),
@@ -40,6 +44,7 @@ impl StreamsError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Store(error) => error.code(),
+            Self::Catalogue(error) => error.code(),
             Self::AlreadyExists(_) => ErrorCode::StreamAlreadyExists,
             Self::Archived(_) => ErrorCode::StreamArchived,
             Self::EventTooLarge { .. } => ErrorCode::EventTooLarge,

@@ -8,6 +8,7 @@
 mod change;
 mod error;
 mod feed;
+mod find;
 mod read;
 mod routes;
 mod view;
@@ -17,23 +18,37 @@ pub use error::StreamsError;
 pub use feed::{Feed, FeedFrame, FeedStart};
 pub use routes::routes;
 
-use crate::security::{BoundStore, Gate};
+use crate::{
+    catalogue::Catalogue,
+    security::{BoundStore, Gate},
+};
 use event_store::{Clock, Error, IdSource, StreamName, VersionedMetadata};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Event streams: what the API does, for a caller. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Streams {
     gate: Gate,
+    catalogue: Catalogue,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
+    patience: Duration,
 }
 
+/// How long an answer waits for the catalogue unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Streams {
-    /// The service before a gate.
+    /// The service before a gate, with the catalogue of the same store.
     #[must_use]
-    pub fn new(gate: Gate, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { gate, clock, ids }
+    pub fn new(gate: Gate, catalogue: Catalogue, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
+        Self { gate, catalogue, clock, ids, patience: PATIENCE }
+    }
+
+    /// The same, with another time that answers wait for the catalogue to take in what was written before the question.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 }
 

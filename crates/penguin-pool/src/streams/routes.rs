@@ -2,6 +2,7 @@
 
 use super::{Feed, FeedFrame, FeedStart, Streams, StreamsError};
 use crate::{
+    catalogue::CatalogueError,
     endpoint,
     http::{
         ApiError, Created, Detail, LastEventId, Routes, Sse, SseFrame, Success, ValidJson, ValidPath,
@@ -13,10 +14,11 @@ use axum::extract::State;
 use event_store::ErrorCode;
 use futures::StreamExt as _;
 use models::{
-    AllEventPage, AllEventsQuery, AppendBatchResult, AppendManyResult, AppendResult, DeleteQuery,
-    DeleteResult, Event, EventPage, EventsQuery, Mark, NewStreamPath, Stream, StreamAppendBatchDto,
-    StreamAppendEventDto, StreamAppendManyDto, StreamCreateRequestDto, StreamCreateResult, StreamMetadataDto,
-    StreamPath, StreamUpdateRequestDto, SubscribeAllQuery, SubscribeQuery,
+    AllEventPage, AllEventsQuery, AppendBatchResult, AppendManyResult, AppendResult, BrowseQuery,
+    DeleteQuery, DeleteResult, Event, EventPage, EventsQuery, Mark, NewStreamPath, NoQuery, SearchDto,
+    SearchResult, Stream, StreamAppendBatchDto, StreamAppendEventDto, StreamAppendManyDto,
+    StreamCreateRequestDto, StreamCreateResult, StreamDetails, StreamMetadataDto, StreamPage, StreamPath,
+    StreamStatistics, StreamUpdateRequestDto, StreamsHealth, SubscribeAllQuery, SubscribeQuery,
 };
 
 /// The routes of event streams.
@@ -25,10 +27,15 @@ pub fn routes(streams: Streams) -> Routes {
     Routes::new("streams", "Event streams: create, append, read, follow, search")
         .post("/api/streams/create", create_stream, create_stream::DOC)
         .post("/api/streams/append", append_many, append_many::DOC)
+        .get("/api/streams/browse", browse_streams, browse_streams::DOC)
+        .post("/api/streams/search", search_events, search_events::DOC)
+        .get("/api/streams/statistics", stream_statistics, stream_statistics::DOC)
+        .get("/api/streams/health", streams_health, streams_health::DOC)
         .get("/api/streams/all/events", read_all_events, read_all_events::DOC)
         .get("/api/streams/all/subscribe", subscribe_all, subscribe_all::DOC)
         .patch("/api/streams/{streamName}", update_stream, update_stream::DOC)
         .delete("/api/streams/{streamName}", delete_stream, delete_stream::DOC)
+        .get("/api/streams/{streamName}/details", stream_details, stream_details::DOC)
         .get("/api/streams/{streamName}/events", read_events, read_events::DOC)
         .post("/api/streams/{streamName}/events", append_event, append_event::DOC)
         .post("/api/streams/{streamName}/events/batch", append_batch, append_batch::DOC)
@@ -45,11 +52,15 @@ impl From<StreamsError> for ApiError {
         let (code, message) = (error.code(), error.to_string());
         match error {
             StreamsError::Store(error) => error.into(),
+            StreamsError::Catalogue(CatalogueError::Store(error)) => error.into(),
+            StreamsError::Catalogue(CatalogueError::Invalid { path, message }) => {
+                Self::invalid(vec![Detail::new(bracketed(&path), message)])
+            }
             StreamsError::AlreadyExists(stream) | StreamsError::Archived(stream) => {
                 Self::new(code, message).stream(stream.as_str())
             }
             StreamsError::Invalid { path, message } => Self::invalid(vec![Detail::new(path, message)]),
-            StreamsError::EventTooLarge { .. } => Self::new(code, message),
+            StreamsError::Catalogue(_) | StreamsError::EventTooLarge { .. } => Self::new(code, message),
         }
     }
 }
@@ -227,6 +238,81 @@ endpoint! {
         let start = start(last, query.from);
         Ok(sse(streams.follow_all(&caller, query, start).await?))
     }
+}
+
+endpoint! {
+    /// Lists streams, by name.
+    [PermissionDenied]
+    async fn browse_streams(
+        State(streams): State<Streams>,
+        caller: Caller,
+        ValidQuery(query): ValidQuery<BrowseQuery>,
+    ) -> Answer<Success<StreamPage>> {
+        Ok(Success(streams.browse(&caller, query).await?))
+    }
+}
+
+endpoint! {
+    /// Shows a stream and what is in it.
+    [StreamNotFound, StreamDeleted, PermissionDenied]
+    async fn stream_details(
+        State(streams): State<Streams>,
+        caller: Caller,
+        ValidPath(path): ValidPath<StreamPath>,
+    ) -> Answer<Success<StreamDetails>> {
+        Ok(Success(streams.details(&caller, path.stream_name.as_str()).await?))
+    }
+}
+
+endpoint! {
+    /// Finds events, newest first.
+    [PermissionDenied]
+    async fn search_events(
+        State(streams): State<Streams>,
+        caller: Caller,
+        ValidJson(dto): ValidJson<SearchDto>,
+    ) -> Answer<Success<SearchResult>> {
+        Ok(Success(streams.search(&caller, dto).await?))
+    }
+}
+
+endpoint! {
+    /// Counts streams, events and users.
+    []
+    async fn stream_statistics(
+        State(streams): State<Streams>,
+        caller: Caller,
+        ValidQuery(_): ValidQuery<NoQuery>,
+    ) -> Answer<Success<StreamStatistics>> {
+        Ok(Success(streams.statistics(&caller).await?))
+    }
+}
+
+endpoint! {
+    /// Says how the store of the streams is.
+    ///
+    /// Each of the service's own streams is read.
+    []
+    async fn streams_health(
+        State(streams): State<Streams>,
+        caller: Caller,
+        ValidQuery(_): ValidQuery<NoQuery>,
+    ) -> Answer<Success<StreamsHealth>> {
+        Ok(Success(streams.health(&caller).await))
+    }
+}
+
+/// The catalogue writes `where.0.path` for what everything else here calls `where[0].path`.
+fn bracketed(path: &str) -> String {
+    let mut bracketed = String::with_capacity(path.len() + 1);
+    for (index, part) in path.split('.').enumerate() {
+        if part.bytes().all(|b| b.is_ascii_digit()) {
+            bracketed.extend(["[", part, "]"]);
+        } else {
+            bracketed.extend([if index == 0 { "" } else { "." }, part]);
+        }
+    }
+    bracketed
 }
 
 fn start(last: LastEventId, from: Option<Mark>) -> FeedStart {

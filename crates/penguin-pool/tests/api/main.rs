@@ -6,6 +6,7 @@ mod change;
 mod create;
 mod documents;
 mod feeds;
+mod find;
 mod read;
 mod robust;
 mod support;

@@ -3,12 +3,13 @@
 use axum::Router;
 use event_store::{Clock, EventStore, IdSource, contract::Model};
 use penguin_pool::{
+    catalogue::{Catalogue, Options, Place},
     http::{self, Context, Documents},
     security::Gate,
     streams::{self, Streams},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use test_support::{MockClock, SeededIds};
 
 /// A service on a free port, its store and its clock.
@@ -18,6 +19,7 @@ pub(crate) struct Service {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) clock: Arc<MockClock>,
     pub(crate) documents: Documents,
+    pub(crate) catalogue: Catalogue,
 }
 
 /// An answer, read whole.
@@ -66,14 +68,29 @@ impl Answer {
 impl Service {
     pub(crate) async fn start() -> Self {
         let clock = Arc::new(MockClock::new());
-        let ids = Arc::new(SeededIds::new(7));
-        let model = Model::new(Arc::<MockClock>::clone(&clock), Arc::<SeededIds>::clone(&ids));
-        let store: Arc<dyn EventStore> = Arc::new(model);
-        let (router, documents) = router(&store, Arc::<MockClock>::clone(&clock), ids);
+        let store = model(&clock);
+        Self::start_on(Arc::clone(&store), store, clock, Duration::from_secs(20)).await
+    }
+
+    pub(crate) async fn start_with_a_catalogue_that_stands_still() -> Self {
+        let clock = Arc::new(MockClock::new());
+        Self::start_on(model(&clock), model(&clock), clock, Duration::from_millis(1)).await
+    }
+
+    async fn start_on(
+        store: Arc<dyn EventStore>,
+        catalogued: Arc<dyn EventStore>,
+        clock: Arc<MockClock>,
+        patience: Duration,
+    ) -> Self {
+        let its_clock = Arc::<MockClock>::clone(&clock);
+        let catalogue = Catalogue::open(Options::new(Place::Memory), catalogued, its_clock).await.unwrap();
+        let (router, documents) =
+            router(&store, catalogue.clone(), Arc::<MockClock>::clone(&clock), patience);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async { axum::serve(listener, router).await });
-        Self { url, client: reqwest::Client::new(), store, clock, documents }
+        Self { url, client: reqwest::Client::new(), store, clock, documents, catalogue }
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
@@ -125,8 +142,19 @@ impl Service {
     }
 }
 
-fn router(store: &Arc<dyn EventStore>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> (Router, Documents) {
-    let streams = Streams::new(Gate::new(Arc::clone(store)), Arc::clone(&clock), Arc::clone(&ids));
+fn model(clock: &Arc<MockClock>) -> Arc<dyn EventStore> {
+    Arc::new(Model::new(Arc::<MockClock>::clone(clock), Arc::new(SeededIds::new(7))))
+}
+
+fn router(
+    store: &Arc<dyn EventStore>,
+    catalogue: Catalogue,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+) -> (Router, Documents) {
+    let ids: Arc<dyn IdSource> = Arc::new(SeededIds::new(8));
+    let gate = Gate::new(Arc::clone(store));
+    let streams = Streams::new(gate, catalogue, Arc::clone(&clock), Arc::clone(&ids)).with_patience(patience);
     let (router, documents) = http::build(|| streams::routes(streams)).unwrap();
     let context = Context { clock, ids };
     (router.layer(axum::middleware::from_fn_with_state(context, http::context)), documents)

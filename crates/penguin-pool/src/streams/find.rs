@@ -1,0 +1,224 @@
+//! Finding streams and events: the questions that the catalogue answers.
+
+use super::{Streams, StreamsError, metadata, name, view};
+use crate::{
+    catalogue::{BrowseFilter, CatalogueStream, Condition, Freshness, Hit, Operator, SearchFilter},
+    security::{BoundStore, Caller},
+};
+use event_store::{Error, ReadFrom, ReadStream, StoreState, StreamName, Timestamp};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use models::{
+    BrowseQuery, ConditionDto, ConnectionStatus, DateTime, Event, HealthStatus, ListedStream, SearchDto,
+    SearchOperator, SearchResult, Stream, StreamDetails, StreamPage, StreamStatistics, StreamStatus,
+    StreamsHealth,
+};
+
+type Result<T> = std::result::Result<T, StreamsError>;
+
+/// How many of the events found are fetched at once.
+const FETCHES: usize = 16;
+
+/// The streams that the service keeps for itself.
+const OWN_STREAMS: [&str; 5] = [
+    "connection-test",
+    "service-uptime-database",
+    "service-uptime-http",
+    "service-uptime-websocket",
+    "system-health-check",
+];
+
+impl Streams {
+    /// A part of the list of streams.
+    ///
+    /// # Errors
+    /// `Catalogue`, and what the store answers.
+    pub async fn browse(&self, caller: &Caller, query: BrowseQuery) -> Result<StreamPage> {
+        let stale = self.is_stale(&self.gate.bind(caller)).await?;
+        let filter = BrowseFilter {
+            name_pattern: query.name_pattern,
+            prefix: query.prefix,
+            event_type: query.event_type,
+            date_from: query.date_from.map(moment),
+            date_to: query.date_to.map(moment),
+            tag: query.tag,
+            owner: query.owner,
+            status: query.status,
+            limit: query.limit.size(),
+            offset: query.offset,
+            cursor: query.cursor,
+        };
+        let page = self.catalogue.browse(filter).await?;
+        Ok(StreamPage {
+            streams: page.streams.iter().map(listed).collect(),
+            total: page.total,
+            has_more: page.has_more,
+            next_cursor: page.next_cursor,
+            stale,
+        })
+    }
+
+    /// A stream and what is in it. What the store knows is the store's; its size alone is the catalogue's.
+    ///
+    /// # Errors
+    /// `StreamNotFound`, `StreamDeleted`, `Catalogue`, and what else the store answers.
+    pub async fn details(&self, caller: &Caller, stream: &str) -> Result<StreamDetails> {
+        let store = self.gate.bind(caller);
+        let name = name(stream)?;
+        let event_count = store.stream_info(&name).await?.events;
+        let stale = self.is_stale(&store).await?;
+        let known = self.catalogue.stream(&name).await?;
+        let metadata = if name.is_metastream() {
+            event_store::StreamMetadata::default()
+        } else {
+            metadata(&store, &name).await?.metadata
+        };
+        let first_event = one(&store, &name, ReadStream::forwards(1)).await?;
+        let last_event = one(&store, &name, ReadStream::backwards(1)).await?;
+        let created = known.as_ref().map(|known| known.created_at);
+        let created = created.or_else(|| first_event.as_ref().map(|event| moment(event.timestamp)));
+        Ok(StreamDetails {
+            stream: view::stream(&name, &metadata, false, created),
+            event_count,
+            last_event,
+            first_event,
+            size_bytes: known.map(|known| known.size_bytes).unwrap_or_default(),
+            metadata: metadata.to_map(),
+            stale,
+        })
+    }
+
+    /// A part of the events that pass a filter, newest first.
+    ///
+    /// # Errors
+    /// `Catalogue`, and what the store answers.
+    pub async fn search(&self, caller: &Caller, dto: SearchDto) -> Result<SearchResult> {
+        let store = self.gate.bind(caller);
+        let filter = SearchFilter {
+            text: dto.text,
+            event_type: dto.event_type,
+            stream_name: dto.stream_name.map(|text| name(text.as_str())).transpose()?,
+            date_from: dto.date_from.map(moment),
+            date_to: dto.date_to.map(moment),
+            conditions: dto.conditions.into_iter().map(condition).collect(),
+            limit: dto.limit.size(),
+            cursor: dto.cursor.filter(|cursor| !cursor.is_empty()),
+        };
+        let stale = self.is_stale(&store).await?;
+        let page = self.catalogue.search(filter).await?;
+        let fetched = stream::iter(page.hits).map(|hit| fetch(&store, hit)).buffered(FETCHES);
+        Ok(SearchResult {
+            // What was deleted or truncated since the catalogue looked is left out.
+            events: fetched.try_filter_map(async |event| Ok(event)).try_collect().await?,
+            total: page.total,
+            total_is_lower_bound: page.total_is_lower_bound,
+            has_more: page.has_more,
+            cursor: page.cursor,
+            stale,
+        })
+    }
+
+    /// How much there is.
+    ///
+    /// # Errors
+    /// `Catalogue`, and what the store answers.
+    pub async fn statistics(&self, caller: &Caller) -> Result<StreamStatistics> {
+        let stale = self.is_stale(&self.gate.bind(caller)).await?;
+        let found = self.catalogue.statistics().await?;
+        Ok(StreamStatistics {
+            total_streams: found.total_streams,
+            active_streams: found.active_streams,
+            total_events: found.total_events,
+            total_users: found.total_users,
+            storage_used: found.storage_used,
+            last_activity: found.last_activity.map(view::date),
+            events_per_type: found.events_per_type,
+            events_per_category: found.events_per_category,
+            stale,
+        })
+    }
+
+    /// How the store of the streams is: each of the service's own streams is really read.
+    pub async fn health(&self, caller: &Caller) -> StreamsHealth {
+        let store = self.gate.bind(caller);
+        let mut availability = std::collections::BTreeMap::new();
+        let mut reached = false;
+        for own in OWN_STREAMS {
+            let read = match StreamName::new(own) {
+                Ok(name) => store.read_stream(&name, ReadStream::backwards(1)).await.map(|_| ()),
+                Err(error) => Err(Error::InvalidArgument(error.to_string())),
+            };
+            reached |= matches!(read, Ok(()) | Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)));
+            availability.insert(own.to_owned(), read.is_ok());
+        }
+        let (connection_status, writes) = match store.state() {
+            StoreState::Ready => (ConnectionStatus::Connected, true),
+            StoreState::ReadOnly(_) => (ConnectionStatus::Connected, false),
+            StoreState::Connecting => (ConnectionStatus::Connecting, false),
+            StoreState::Reconnecting(_) => (ConnectionStatus::Reconnecting, false),
+            StoreState::Closed => (ConnectionStatus::Disconnected, false),
+        };
+        let health = match (reached, writes) {
+            (true, true) => HealthStatus::Healthy,
+            (true, false) => HealthStatus::Degraded,
+            (false, _) => HealthStatus::Unhealthy,
+        };
+        StreamsHealth {
+            health,
+            connection: reached,
+            is_ready: reached && writes,
+            connection_status,
+            availability,
+        }
+    }
+
+    /// Waits until the catalogue has taken in what the store holds now. Whether it had not within the time.
+    async fn is_stale(&self, store: &BoundStore) -> Result<bool> {
+        let Some(last) = store.last_position().await? else { return Ok(false) };
+        Ok(self.catalogue.wait_for(last, self.patience).await == Freshness::Stale)
+    }
+}
+
+fn moment(date: DateTime) -> Timestamp {
+    Timestamp::from_millis(date.millis())
+}
+
+fn listed(known: &CatalogueStream) -> ListedStream {
+    let deleted = known.status == StreamStatus::Deleted;
+    let mut stream: Stream = view::stream(&known.name, &known.metadata, deleted, Some(known.created_at));
+    stream.metadata.updated_at = view::date(known.updated_at);
+    ListedStream {
+        stream,
+        event_count: known.event_count,
+        size_bytes: known.size_bytes,
+        last_event_at: known.last_event_at.map(view::date),
+    }
+}
+
+async fn one(store: &BoundStore, name: &StreamName, read: ReadStream) -> Result<Option<Event>> {
+    let page = store.read_stream(name, ReadStream { resolve_links: true, ..read }).await?;
+    Ok(page.events.into_iter().find_map(view::event))
+}
+
+/// The event that was found; nothing if it cannot be read any more.
+async fn fetch(store: &BoundStore, hit: Hit) -> Result<Option<Event>> {
+    let read = ReadStream::forwards(1).from(ReadFrom::At(hit.revision));
+    let page = match store.read_stream(&hit.stream, read).await {
+        Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => return Ok(None),
+        page => page?,
+    };
+    Ok(page.events.into_iter().find_map(view::event).filter(|event| event.revision == hit.revision))
+}
+
+fn condition(dto: ConditionDto) -> Condition {
+    let op = match dto.op {
+        SearchOperator::Eq => Operator::Eq,
+        SearchOperator::Ne => Operator::Ne,
+        SearchOperator::Lt => Operator::Lt,
+        SearchOperator::Lte => Operator::Lte,
+        SearchOperator::Gt => Operator::Gt,
+        SearchOperator::Gte => Operator::Gte,
+        SearchOperator::Exists => Operator::Exists,
+        SearchOperator::Contains => Operator::Contains,
+    };
+    Condition { path: dto.path, op, value: dto.value }
+}
