@@ -43,6 +43,8 @@ pub struct Engine {
     queue: Option<mpsc::Sender<Command>>,
     room: Arc<Semaphore>,
     threads: Arc<Mutex<Threads>>,
+    /// Whether there are files of which a clean stop leaves more than the log.
+    on_disk: bool,
     max_event_bytes: usize,
     max_append_bytes: usize,
 }
@@ -51,7 +53,6 @@ pub struct Engine {
 struct Threads {
     writer: Option<JoinHandle<Finished>>,
     indexer: Option<JoinHandle<()>>,
-    indexed_on_disk: bool,
 }
 
 impl Engine {
@@ -96,12 +97,13 @@ impl Engine {
             .name("event-store-indexer".into())
             .spawn(move || index::run_indexer(&indexing.index))
             .map_err(failed)?;
-        let threads = Threads { writer: Some(writer), indexer: Some(indexer), indexed_on_disk };
+        let threads = Threads { writer: Some(writer), indexer: Some(indexer) };
         Ok(Self {
             shared,
             queue: Some(queue),
             room: Arc::new(Semaphore::new(ROOM_KIB as usize)),
             threads: Arc::new(Mutex::new(threads)),
+            on_disk: indexed_on_disk,
             max_event_bytes: options.max_event_bytes,
             max_append_bytes: options.max_append_bytes,
         })
@@ -252,9 +254,11 @@ impl EventStore for Engine {
 
     async fn statistics(&self) -> Result<StoreStatistics> {
         self.shared.check_open()?;
-        let on_disk = lock(&self.threads).indexed_on_disk;
-        let bytes_on_disk =
-            if on_disk { self.shared.log.bytes_on_disk() + self.shared.index.bytes_on_disk() } else { 0 };
+        let bytes_on_disk = if self.on_disk {
+            self.shared.log.bytes_on_disk() + self.shared.index.bytes_on_disk()
+        } else {
+            0
+        };
         Ok(StoreStatistics { events: self.shared.end(), bytes_on_disk })
     }
 
@@ -318,11 +322,11 @@ impl EventStore for Engine {
             // The writer may have ended already.
             let _ = queue.send(Command::Close).await;
         }
-        let (shared, threads) = (Arc::clone(&self.shared), Arc::clone(&self.threads));
+        let (shared, threads, on_disk) = (Arc::clone(&self.shared), Arc::clone(&self.threads), self.on_disk);
         let closed = tokio::task::spawn_blocking(move || {
             // Whoever closes at the same time waits here until the first is done.
             let mut threads = lock(&threads);
-            finish(&shared, &mut threads, true)
+            finish(&shared, &mut threads, on_disk)
         })
         .await;
         closed.map_err(|error| Error::Internal(format!("closing failed: {error}")))?
@@ -344,7 +348,7 @@ fn finish(shared: &Shared, threads: &mut Threads, cleanly: bool) -> Result<()> {
     }
     shared.signal.send_modify(|signal| signal.closed = true);
     shared.followers.tell_all();
-    let Some(finished) = finished.filter(|_| cleanly && threads.indexed_on_disk) else { return Ok(()) };
+    let Some(finished) = finished.filter(|_| cleanly) else { return Ok(()) };
     shared.index.flush(true)?;
     shared.index.tidy()?;
     save_ids(shared, &finished).map_err(|error| Error::Internal(format!("{IDS_FILE}: {error}")))

@@ -1,6 +1,7 @@
 //! How the log looks on disk. Frozen: a change is a new [`VERSION`] that still reads the old ones.
 //!
-//! Integers are little-endian; checksums are CRC-32 (IEEE). A segment is a header, then records without padding.
+//! The header's magic, version and checksum keep their places in every version, so that any program can tell a later version
+//! from damage. Integers are little-endian; checksums are CRC-32 (IEEE). A segment is a header, then records without padding.
 //!
 //! | header: offset | bytes | |
 //! |---|---|---|
@@ -320,6 +321,38 @@ mod tests {
             let _ = is_intact(&bytes, 0);
         }
     }
+
+    /// What version 1 wrote stays readable: these bytes are never to be changed.
+    #[test]
+    fn version_1_is_frozen() {
+        let header = SegmentHeader {
+            number: 3,
+            store_id: Uuid::from_u128(0x0011_2233_4455_6677_8899_AABB_CCDD_EEFF),
+            first_position: 0x0102_0304_0506,
+            previous_len: 0x000A_0B0C,
+            seed: 0x1234_5678,
+        };
+        let mut bytes = Vec::new();
+        Record {
+            flags: FIRST_OF_COMMIT | LAST_OF_COMMIT,
+            json: false,
+            position: 0x0102_0304_0506,
+            revision: 7,
+            created: 17_053_146_000_000_000,
+            id: Uuid::from_u128(0xFFEE_DDCC_BBAA_9988_7766_5544_3322_1100),
+            stream: "a-1",
+            event_type: "T",
+            data: b"{}",
+            metadata: b"m",
+        }
+        .encode(&mut bytes, header.seed);
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        assert_eq!(hex(&header.encode()), HEADER_1);
+        assert_eq!(hex(&bytes), RECORD_1);
+    }
+
+    const HEADER_1: &str = "504e474e504f4f4c010000000300000000112233445566778899aabbccddeeff06050403020100000c0b0a0000000000785634120000000000000000924a7e69";
+    const RECORD_1: &str = "769009564b0000000003010003000100060504030201000007000000000000000004a2f5be953c00ffeeddccbbaa99887766554433221100020000000100000000000000612d31547b7d6d";
 
     #[test]
     fn a_header_is_read_back_and_its_faults_are_told_apart() {

@@ -212,6 +212,14 @@ impl Index {
         Ok(runs)
     }
 
+    /// The error for an index that does not say what the log says.
+    pub(crate) fn damaged(&self, why: &str) -> Error {
+        match &self.sqlite {
+            Some(sqlite) => sqlite.damaged(why),
+            None => Error::Internal(why.to_owned()),
+        }
+    }
+
     /// The last known place at or before a position.
     pub(crate) fn block(&self, position: u64) -> Result<Block> {
         let found = read(&self.overlay).block(position);

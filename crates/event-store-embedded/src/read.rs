@@ -48,7 +48,7 @@ impl Shared {
                 spots.reverse();
             }
             for spot in spots {
-                let event = event_of(&mut cursor, stream, spot)?;
+                let event = self.event_of(&mut cursor, stream, spot)?;
                 if !budget.take(&event) {
                     page.next = Some(spot.revision);
                     return Ok(page);
@@ -152,7 +152,7 @@ impl Shared {
             // Most often nothing has aged away, and the first look says so.
             let middle = if low == first && high == last.revision { first } else { low + (high - low) / 2 };
             let spots = self.spots(stream, (middle, middle), end)?;
-            let spot = spots.first().ok_or_else(|| hole(stream, middle))?;
+            let spot = spots.first().ok_or_else(|| self.hole(stream, middle))?;
             if cursor.created(spot.position)? < oldest {
                 low = middle + 1;
             } else {
@@ -180,9 +180,22 @@ impl Shared {
             }
         }
         if spots.len() < count {
-            return Err(hole(stream, from + spots.len() as u64));
+            return Err(self.hole(stream, from + spots.len() as u64));
         }
         Ok(spots)
+    }
+
+    /// The event at a spot, which must be what the index says.
+    fn event_of(&self, cursor: &mut Cursor<'_>, stream: &StreamRef, spot: Spot) -> Result<RecordedEvent> {
+        let event = cursor.event(spot.position)?;
+        if event.stream != stream.name || event.revision != spot.revision {
+            return Err(self.hole(stream, spot.revision));
+        }
+        Ok(event)
+    }
+
+    fn hole(&self, stream: &StreamRef, revision: Revision) -> Error {
+        self.index.damaged(&format!("it does not know where revision {revision} of '{}' is", stream.name))
     }
 
     /// At most `limit` events of a stream from a revision on, whether they can be read or not, the tombstone among them.
@@ -201,7 +214,7 @@ impl Shared {
         for run in self.index.runs(stream.own, (from, Revision::MAX >> 1), end, limit)? {
             for step in from.saturating_sub(run.first_revision)..run.count {
                 let spot = Spot { revision: run.first_revision + step, position: run.first_position + step };
-                let event = event_of(&mut cursor, stream, spot)?;
+                let event = self.event_of(&mut cursor, stream, spot)?;
                 if !budget.take(&event) {
                     return Ok(events);
                 }
@@ -248,13 +261,6 @@ impl Shared {
     }
 }
 
-fn hole(stream: &StreamRef, revision: Revision) -> Error {
-    Error::Corrupt(format!(
-        "the index does not know revision {revision} of '{}'; stop the service, delete index.sqlite, and the next start builds it again",
-        stream.name
-    ))
-}
-
 /// The revisions to read, first and last in the order of reading.
 fn range(readable: &Readable, read: &ReadStream) -> Option<(Revision, Revision)> {
     let (first, last) = (readable.first?, readable.last);
@@ -283,15 +289,6 @@ fn range(readable: &Readable, read: &ReadStream) -> Option<(Revision, Revision)>
     (!empty).then_some(range)
 }
 
-/// The event at a spot, which must be what the index says.
-fn event_of(cursor: &mut Cursor<'_>, stream: &StreamRef, spot: Spot) -> Result<RecordedEvent> {
-    let event = cursor.event(spot.position)?;
-    if event.stream != stream.name || event.revision != spot.revision {
-        return Err(hole(stream, spot.revision));
-    }
-    Ok(event)
-}
-
 /// Follows links.
 struct Links<'a> {
     shared: &'a Shared,
@@ -317,7 +314,7 @@ impl<'a> Links<'a> {
             return Ok(None);
         }
         let spots = self.shared.spots(&stream, (revision, revision), end)?;
-        spots.first().map(|spot| event_of(&mut self.cursor, &stream, *spot)).transpose()
+        spots.first().map(|spot| self.shared.event_of(&mut self.cursor, &stream, *spot)).transpose()
     }
 }
 

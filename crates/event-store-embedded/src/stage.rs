@@ -18,6 +18,10 @@ use event_store::{
 use hashbrown::HashMap;
 use uuid::Uuid;
 
+/// What a group may have taken without its memory being given back after it.
+const KEPT_BYTES: usize = 4 << 20;
+const KEPT_EVENTS: usize = 16 << 10;
+
 /// An event of the group.
 #[derive(Debug, Clone, Copy)]
 struct Staged {
@@ -48,11 +52,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Forgets everything; the next group begins at `start`.
-    pub(crate) fn begin(&mut self, start: u64, created: i64, keep: usize) {
+    pub(crate) fn begin(&mut self, start: u64, created: i64) {
         self.bytes.clear();
-        self.bytes.shrink_to(keep);
+        self.bytes.shrink_to(KEPT_BYTES);
         self.events.clear();
-        self.events.shrink_to(keep / size_of::<Staged>());
+        self.events.shrink_to(KEPT_EVENTS);
         self.heads.clear();
         self.metadata.clear();
         self.known.clear();

@@ -86,6 +86,7 @@ type Waiting = (oneshot::Sender<Result<Answer>>, OwnedSemaphorePermit, Result<An
 impl Writer {
     /// Runs until it is closed, or until nobody can ask any more.
     pub(crate) fn run(mut self) -> Finished {
+        let _guard = Guard(Arc::clone(&self.shared));
         let mut open = true;
         while open {
             let Some(first) = self.queue.blocking_recv() else { break };
@@ -105,7 +106,7 @@ impl Writer {
     fn group(&mut self, first: Command) -> bool {
         let end = lock(&self.shared.published).end;
         self.last_created = self.shared.clock.now().ticks().max(self.last_created);
-        self.stage.begin(end, self.last_created, self.group_bytes * 2);
+        self.stage.begin(end, self.last_created);
         let mut waiting: Vec<Waiting> = Vec::new();
         let mut next = Some(first);
         let mut open = true;
@@ -216,6 +217,17 @@ impl Writer {
         }
         self.shared.signal.send_replace(Signal { end: mark.position, closed: false });
         self.shared.followers.tell(self.stage.heads.keys());
+    }
+}
+
+/// Says so if the writer ends by a panic: appends would find nobody to answer them.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.0.trouble.set("the writer failed; the log of the service says how".to_owned());
+        }
     }
 }
 

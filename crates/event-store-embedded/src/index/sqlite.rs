@@ -48,6 +48,10 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     /// Opens a file and reads what it says.
     pub(crate) fn open(path: &Path) -> rusqlite::Result<(Self, Stored)> {
+        if marker(path).exists() {
+            let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            return Err(rusqlite::Error::SqliteFailure(corrupt, Some("it was found damaged".into())));
+        }
         let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let version: i64 = writer.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version != SCHEMA_VERSION {
@@ -81,6 +85,7 @@ impl Sqlite {
             // What cannot be removed shows when the file is made.
             let _ = std::fs::remove_file(name);
         }
+        let _ = std::fs::remove_file(marker(path));
         let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         let transaction = writer.transaction()?;
         transaction.execute_batch(SCHEMA)?;
@@ -213,9 +218,13 @@ impl Sqlite {
         answer.map_err(|error| self.explain(&error))
     }
 
-    fn damaged(&self, why: &str) -> Error {
+    /// Notes that the file cannot be trusted: the next start throws it away and builds it again.
+    pub(crate) fn damaged(&self, why: &str) -> Error {
+        let noted = std::fs::write(marker(&self.path), why).is_ok();
+        let advice =
+            if noted { "start the service again" } else { "delete the file and start the service again" };
         Error::Corrupt(format!(
-            "{}: {why}; stop the service, delete this file, and the next start builds it again",
+            "{}: {why}; {advice}, and it is built again from the log",
             self.path.display()
         ))
     }
@@ -227,6 +236,11 @@ impl Sqlite {
             _ => Error::Internal(format!("{}: {error}", self.path.display())),
         }
     }
+}
+
+/// The file that says that an index was found damaged.
+fn marker(path: &Path) -> PathBuf {
+    path.with_extension("sqlite-damaged")
 }
 
 fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
