@@ -132,6 +132,12 @@ impl Writer {
             let result = written.clone().and(result);
             let _ = answer.send(result);
         }
+        if written.is_ok() {
+            // Only this thread asks for ids, so that nobody has to wait for this.
+            for print in self.stage.prints() {
+                self.finished.ids.push(print);
+            }
+        }
         open
     }
 
@@ -205,9 +211,6 @@ impl Writer {
     fn publish(&mut self, segment: u32, offset: u32) {
         let (entries, mark) = self.stage.entries(segment, offset, &mut self.blocks);
         self.shared.index.add(&entries, mark);
-        for print in self.stage.prints() {
-            self.finished.ids.push(print);
-        }
         {
             let mut published = lock(&self.shared.published);
             for (base, head) in &self.stage.heads {
