@@ -54,6 +54,17 @@ impl Filled {
         files
     }
 
+    /// A record in the midst of a sealed segment. How many records a segment has depends on which appends waited together.
+    fn sealed_record(&self) -> (PathBuf, usize, RecordHead) {
+        let segments = self.segments();
+        let sealed = &segments[1..segments.len() - 1];
+        let found = sealed.iter().find_map(|file| {
+            let records = records(&fs::read(file).unwrap());
+            (records.len() > 4).then(|| (file.clone(), records[3].0, records[3].1))
+        });
+        found.unwrap()
+    }
+
     fn remove_index(&self) {
         for entry in fs::read_dir(self.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -184,8 +195,7 @@ async fn a_flipped_byte_in_the_last_write_is_a_torn_tail() {
 #[tokio::test]
 async fn a_flipped_byte_in_a_sealed_segment_is_named_when_it_is_read() {
     let filled = Filled::new(true).await;
-    let file = filled.segments().remove(1);
-    let (offset, damaged) = records(&fs::read(&file).unwrap())[3];
+    let (file, offset, damaged) = filled.sealed_record();
     for place in [offset + damaged.total() - 1, offset + 2, offset + 41] {
         flip(&file, place);
         let store = Engine::open(options(filled.path())).unwrap();
@@ -207,8 +217,7 @@ async fn a_flipped_byte_in_a_sealed_segment_is_named_when_it_is_read() {
 #[tokio::test]
 async fn a_flipped_byte_in_a_sealed_segment_is_named_at_the_start_without_an_index() {
     let filled = Filled::new(true).await;
-    let file = filled.segments().remove(1);
-    let (offset, head) = records(&fs::read(&file).unwrap())[3];
+    let (file, offset, head) = filled.sealed_record();
     // In its checksum, length, position, id and data.
     for place in [0, 5, 17, 45, head.total() - 1] {
         flip(&file, offset + place);

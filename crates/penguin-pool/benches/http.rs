@@ -74,7 +74,8 @@ async fn start(directory: &tempfile::TempDir) -> Service {
     let config = Config::from_inputs(&inputs).unwrap();
     let listener = server::bind(&config.settings.host, config.settings.http_port).await.unwrap();
     let store = Engine::open(Options::at(directory.path().join("data"))).unwrap();
-    let parts = Parts { config, store: Arc::new(store), clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) };
+    let parts =
+        Parts { config, store: Arc::new(store), clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) };
     Service::start(listener, parts).await.unwrap()
 }
 

@@ -35,7 +35,12 @@ async fn main() {
     let running = start(&full).await;
     println!("{EVENTS} events in {STREAMS} streams, after a clean stop\n");
     println!("{:<44} {:>11.0} ms        aim 300", "ready", running.ready.as_secs_f64() * 1e3);
-    line("ready, over an empty store", running.ready.as_secs_f64() * 1e3, limit.ready.as_secs_f64() * 1e3, "ms");
+    line(
+        "ready, over an empty store",
+        running.ready.as_secs_f64() * 1e3,
+        limit.ready.as_secs_f64() * 1e3,
+        "ms",
+    );
     println!("{:<44} {:>11.1} MB        aim 60", "resident, idle", resident(&running.child));
     println!("{:<44} {:>11.1} MB", "resident, idle, over an empty store", resident(&limit.child));
     stop(running);
