@@ -4,7 +4,7 @@ use crate::{
     app::{self, Parts, Service},
     cli::{Failure, FailureCode},
     config::{Config, DataDir, Host},
-    ops::{Phase, logging},
+    ops::{Phase, logging, metrics::Metrics},
     server::{self, End},
     status::SERVICE,
 };
@@ -24,6 +24,7 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let _ = Metrics::begin(clock.clone());
     // From here on a signal no longer kills the process at once, so that no store is left half open.
     let mut signals = Signals::listen()?;
     let (host, port) = (config.settings.host.clone(), config.settings.http_port);

@@ -251,6 +251,29 @@ fn a_feed_ends_when_the_service_does() {
 }
 
 #[test]
+fn each_request_is_logged_with_its_id_and_without_its_query() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = Process::start(directory.path(), &[]);
+    let mut stream = process.connect();
+    write!(
+        stream,
+        "GET /api/status?token=hush HTTP/1.1\r\nhost: x\r\nx-request-id: abc-1\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    stream.read_to_string(&mut String::new()).unwrap();
+    let entry = process.log_until("answered");
+    assert_eq!(entry["span"]["request_id"], "abc-1");
+    assert_eq!(
+        (&entry["method"], &entry["path"], &entry["status"]),
+        (&json!("GET"), &json!("/api/status"), &json!(200))
+    );
+    assert!(entry["ms"].is_f64());
+    assert!(!entry.to_string().contains("hush"), "{entry}");
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
 fn readiness_fails_first_and_a_second_signal_ends_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let mut process = Process::start(directory.path(), &[("SHUTDOWN_DELAY", "600000")]);

@@ -346,5 +346,7 @@ async fn metrics_count_requests_by_route_and_the_stores_operations() {
     assert!(value("process_resident_memory_bytes") > 1e6);
     assert!(value("process_uptime_seconds") >= 0.0);
     assert!(value("catalogue_lag_events") >= 0.0);
+    assert!(value("store_subscriptions_open") >= 0.0);
+    assert!(value("event_store_flush_seconds_count") >= 1.0);
     assert!(text.contains("# HELP http_requests_total"));
 }

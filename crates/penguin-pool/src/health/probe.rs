@@ -23,6 +23,9 @@ pub const SHARED_FOR: Duration = Duration::from_secs(5);
 
 /// How long a check may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the read models may take to follow before they count as behind. Short, because readiness waits for it too, and
+/// who asks for that often waits for a second only.
+const SYNC_PATIENCE: Duration = Duration::from_millis(500);
 /// From this share of failed operations on, the store counts as degraded.
 const DEGRADED_FROM: f64 = 0.05;
 const THRESHOLDS: PerformanceThresholds = PerformanceThresholds { excellent: 50, good: 100, acceptable: 500 };
@@ -94,7 +97,7 @@ impl Probe {
         let written = in_time(self.write()).await;
         let took = clock.monotonic().saturating_sub(began);
         let sync = match written {
-            Ok(position) => read_models.has_reached(position, PATIENCE).await,
+            Ok(position) => read_models.has_reached(position, SYNC_PATIENCE).await,
             Err(_) => false,
         };
         let denied = |e: Option<&Error>| e.is_some_and(|e| e.code() == ErrorCode::PermissionDenied);

@@ -3,12 +3,28 @@
 use super::Passage;
 use crate::{
     endpoint,
-    http::{ApiError, Routes},
+    http::{ApiError, Routes, ValidPath},
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
+use garde::Validate;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Where on the node.
+#[derive(Debug, Deserialize, JsonSchema, Validate)]
+struct NodePath {
+    /// The path on the node, without its first slash; it may have slashes itself.
+    #[schemars(example = &"info")]
+    #[garde(skip)]
+    #[expect(
+        dead_code,
+        reason = "it is for the documents: the path is passed on as it was sent, not as it was decoded"
+    )]
+    path: String,
+}
 
 /// The routes.
 pub fn routes(passage: Passage) -> Routes {
@@ -26,7 +42,11 @@ endpoint! {
     /// Credentials, cookies and what concerns one connection alone stay behind. The node's gRPC interface is not part of
     /// this version.
     []
-    async fn get_from_node(State(passage): State<Passage>, request: Request) -> Result<Response, ApiError> {
+    async fn get_from_node(
+        State(passage): State<Passage>,
+        ValidPath(NodePath { .. }): ValidPath<NodePath>,
+        request: Request,
+    ) -> Result<Response, ApiError> {
         Ok(passage.pass(request).await?)
     }
 }
@@ -36,7 +56,11 @@ endpoint! {
     ///
     /// The embedded store's node can be read and not written this way: it answers 405 itself.
     []
-    async fn post_to_node(State(passage): State<Passage>, request: Request) -> Result<Response, ApiError> {
+    async fn post_to_node(
+        State(passage): State<Passage>,
+        ValidPath(NodePath { .. }): ValidPath<NodePath>,
+        request: Request,
+    ) -> Result<Response, ApiError> {
         Ok(passage.pass(request).await?)
     }
 }

@@ -67,6 +67,10 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_STEPS)?
         .install_recorder()?;
     describe();
+    // A gauge that was never moved would be missing, which says less than that nothing is open.
+    for gauge in ["http_requests_in_flight", "http_feeds_open", "store_subscriptions_open"] {
+        metrics::gauge!(gauge).set(0.0);
+    }
     Ok(handle)
 }
 
@@ -88,6 +92,10 @@ fn describe() {
     counter!("store_events_read_total", "Events read");
     counter!("store_bytes_read_total", Unit::Bytes, "Bytes of the events read");
     gauge!("store_subscriptions_open", "Subscriptions of the event store that are open");
+    counter!("catalogue_events_total", "Events that the stream catalogue has taken in");
+    counter!("catalogue_batches_total", "Transactions in which it did so");
+    gauge!("catalogue_lag_events", "Events that the stream catalogue has not taken in yet");
+    event_store_embedded::telemetry::describe();
     gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory that the process holds");
     gauge!("process_virtual_memory_bytes", Unit::Bytes, "Address space that the process has mapped");
     gauge!("process_uptime_seconds", Unit::Seconds, "How long the service has run");
