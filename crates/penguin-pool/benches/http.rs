@@ -22,7 +22,7 @@ use penguin_pool::{
     server,
 };
 use std::{net::SocketAddr, sync::Arc, time::Instant};
-use support::{Connection, line, rate, request};
+use support::{Connection, line, request};
 
 const APPENDS: usize = 20_000;
 const PAGES: usize = 4_000;
@@ -69,7 +69,7 @@ async fn start(directory: &tempfile::TempDir) -> Service {
     ];
     let inputs = Inputs {
         variables: variables.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
-        directory: directory.path().to_owned(),
+        directory: None,
     };
     let config = Config::from_inputs(&inputs).unwrap();
     let listener = server::bind(&config.settings.host, config.settings.http_port).await.unwrap();
@@ -81,10 +81,10 @@ async fn start(directory: &tempfile::TempDir) -> Service {
 
 /// The limit: the same bytes in and out, through axum, and nothing else.
 async fn bare(appended: Bytes, page: Bytes) -> SocketAddr {
-    let json = [(header::CONTENT_TYPE, "application/json")];
+    const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
     let router = Router::new()
-        .route("/append", post(async move |_body: Bytes| (StatusCode::CREATED, json, appended.clone())))
-        .route("/page", get(async move || (json, page.clone())));
+        .route("/append", post(async move |_body: Bytes| (StatusCode::CREATED, JSON, appended.clone())))
+        .route("/page", get(async move || (JSON, page.clone())));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -113,4 +113,9 @@ async fn drive(
     }
     tasks.join_all().await;
     rate(requests, start.elapsed())
+}
+
+/// Times a second.
+fn rate(count: usize, time: std::time::Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
 }

@@ -1,6 +1,6 @@
 //! What the benchmarks share: a client that costs next to nothing, and how numbers are printed.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -8,20 +8,20 @@ use tokio::{
 
 /// A keep-alive HTTP/1.1 connection that sends bytes prepared before and reads an answer with a `content-length`.
 /// A real client would take half of the machine from the server that is to be measured.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    pub async fn open(address: SocketAddr) -> Self {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the server takes connections");
         stream.set_nodelay(true).expect("a socket that can be set");
         Self { stream, buffer: Vec::with_capacity(64 << 10) }
     }
 
     /// Sends a request and reads its answer whole: its status, and its body.
-    pub async fn ask(&mut self, request: &[u8]) -> (u16, &[u8]) {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> (u16, &[u8]) {
         self.stream.write_all(request).await.expect("the request is taken");
         self.buffer.clear();
         loop {
@@ -46,7 +46,7 @@ fn measure(answer: &[u8]) -> Option<(u16, usize, usize)> {
 }
 
 /// A request, ready to be sent.
-pub fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
     format!(
         "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -55,11 +55,6 @@ pub fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
 }
 
 /// A line: what was measured, beside the limit measured in the same run.
-pub fn line(what: &str, measured: f64, limit: f64, unit: &str) {
+pub(crate) fn line(what: &str, measured: f64, limit: f64, unit: &str) {
     println!("{what:<44} {measured:>11.0} {unit:<9} {limit:>11.0} limit {:>6.1} %", measured / limit * 100.0);
-}
-
-/// Times a second.
-pub fn rate(count: usize, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64()
 }
