@@ -22,7 +22,13 @@ impl RealDisk {
     /// If it cannot be made.
     pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
+        let missing: Vec<&Path> = root.ancestors().take_while(|path| !path.exists()).collect();
         fs::create_dir_all(&root)?;
+        // A new directory is an entry of the one above it: unflushed, the whole store could be gone with it.
+        for made in missing {
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+            File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
         Ok(Self { root })
     }
 
