@@ -1,9 +1,11 @@
 //! Entities, events and DTOs: one Rust type says each fact once, and JSON, validation, documents and examples follow.
 
+mod event;
 mod health;
 mod stream;
 mod time;
 
+pub use event::*;
 pub use health::*;
 pub use stream::*;
 pub use time::DateTime;

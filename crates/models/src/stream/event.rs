@@ -21,7 +21,8 @@ pub struct Event {
     #[serde(rename = "type")]
     #[schemars(example = &"LoanRequested")]
     pub event_type: String,
-    /// The event itself: JSON, or base64 where `contentType` is given.
+    /// The event itself: JSON, or base64 where `contentType` is given. The service's own events are described by the
+    /// component of their type's name.
     pub data: Box<RawValue>,
     /// What is said about it: `{}` for nothing, base64 if it is not JSON.
     pub metadata: Box<RawValue>,

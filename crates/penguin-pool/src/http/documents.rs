@@ -1,6 +1,6 @@
 //! The documents: OpenAPI 3.1 and 3.0.3, as JSON and YAML, made once from what is served.
 
-use super::{ApiError, Routes, ValidQuery, finish};
+use super::{ApiError, Routes, ValidQuery, finish, routes::Collected};
 use aide::{
     openapi::{Info, License, OpenApi, Server, Tag},
     swagger::Swagger,
@@ -34,8 +34,8 @@ pub struct Documents {
 }
 
 impl Documents {
-    fn of(api: &OpenApi) -> Result<Self, Box<dyn std::error::Error>> {
-        let document = finish::finish(serde_json::to_value(api)?);
+    fn of(api: &OpenApi, components: &[String]) -> Result<Self, Box<dyn std::error::Error>> {
+        let document = finish::finish(serde_json::to_value(api)?, components);
         let older = finish::as_3_0(document.clone());
         let json =
             |v| -> Result<Bytes, serde_json::Error> { Ok((serde_json::to_string_pretty(v)? + "\n").into()) };
@@ -85,10 +85,11 @@ pub fn build(routes: impl FnOnce() -> Routes) -> Result<(Router, Documents), Str
             })
             .into_generator();
     });
-    let (router, tags) = routes().into_parts();
+    let Collected { router, tags, components } = routes().into_parts();
     let mut api = skeleton(tags);
     let router = router.finish_api(&mut api);
-    let documents = Documents::of(&api).map_err(|e| format!("the API's documents cannot be made: {e}"))?;
+    let documents =
+        Documents::of(&api, &components).map_err(|e| format!("the API's documents cannot be made: {e}"))?;
     let router = router
         .merge(documents_router(documents.clone()))
         .fallback(async || ApiError::new(ErrorCode::RouteNotFound, "There is nothing at this path"))

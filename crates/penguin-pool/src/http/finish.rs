@@ -6,31 +6,27 @@ use std::collections::BTreeSet;
 
 const PREFIX: &str = "#/components/schemas/";
 
-/// Says that there is no authentication, drops components that nobody refers to, gives tagged unions names and a
-/// discriminator, and takes `null` from properties that are left out rather than sent as null.
-pub(super) fn finish(mut document: Value) -> Value {
+/// Says that there is no authentication, drops components that nobody refers to (but for those in `keep`), gives tagged
+/// unions names and a discriminator, and takes `null` from what may be left out: nobody sends it, or needs to.
+pub(super) fn finish(mut document: Value, keep: &[String]) -> Value {
     document["security"] = json!([]);
     let mut schemas = document["components"]["schemas"].take();
     name_variants(&mut schemas);
-    let (mut used, mut inputs) = (BTreeSet::new(), BTreeSet::new());
+    let mut used = BTreeSet::new();
     references(&document["paths"], &schemas, &mut used);
-    for operation in operations(&document) {
-        references(&operation["requestBody"], &schemas, &mut inputs);
-        references(&operation["parameters"], &schemas, &mut inputs);
+    for name in keep {
+        used.insert(name.clone());
+        references(&schemas[name], &schemas, &mut used);
     }
     if let Some(map) = schemas.as_object_mut() {
         map.retain(|name, _| used.contains(name));
         map.sort_keys();
-        map.iter_mut().filter(|(name, _)| !inputs.contains(*name)).for_each(|(_, schema)| strip_null(schema));
+        map.values_mut().for_each(strip_null);
     }
+    strip_null_defaults(&mut document["paths"]);
+    name_wildcards(&mut document["paths"]);
     document["components"]["schemas"] = schemas;
     document
-}
-
-/// All operations of a document.
-fn operations(document: &Value) -> impl Iterator<Item = &Value> {
-    let paths = document["paths"].as_object().into_iter().flat_map(Map::values);
-    paths.filter_map(Value::as_object).flat_map(Map::values)
 }
 
 /// The names of all components that a value leads to.
@@ -54,7 +50,41 @@ fn references(value: &Value, schemas: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
+/// The router's `{*path}` is the document's `{path}`, and a parameter of each operation.
+fn name_wildcards(paths: &mut Value) {
+    let Some(map) = paths.as_object_mut() else { return };
+    for (path, mut item) in std::mem::take(map) {
+        let wildcard = path.split_once("{*").and_then(|(_, rest)| rest.split_once('}'));
+        if let Some((name, _)) = wildcard {
+            let parameter = json!({
+                "in": "path", "name": name, "required": true, "schema": { "type": "string" },
+                "description": "All that follows.",
+            });
+            for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                match operation["parameters"].as_array_mut() {
+                    Some(parameters) => parameters.push(parameter.clone()),
+                    None => operation["parameters"] = json!([parameter]),
+                }
+            }
+        }
+        map.insert(path.replace("{*", "{"), item);
+    }
+}
+
+/// Of a parameter that may be left out the generator says that it is null by default, which its type forbids.
+fn strip_null_defaults(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|key, value| key != "default" || !value.is_null());
+            object.values_mut().for_each(strip_null_defaults);
+        }
+        Value::Array(values) => values.iter_mut().for_each(strip_null_defaults),
+        _ => {}
+    }
+}
+
 fn strip_null(schema: &mut Value) {
+    strip_null_defaults(schema);
     let required: BTreeSet<String> = schema["required"]
         .as_array()
         .into_iter()
@@ -120,6 +150,7 @@ pub(super) fn as_3_0(mut document: Value) -> Value {
     }
     if let Some(license) = document["info"]["license"].as_object_mut() {
         license.remove("identifier");
+        license.insert("url".into(), json!("https://spdx.org/licenses/"));
     }
     document["openapi"] = json!("3.0.3");
     document

@@ -16,6 +16,7 @@ use aide::{
 };
 use axum::handler::Handler;
 use event_store::ErrorCode;
+use schemars::JsonSchema;
 use std::collections::BTreeMap;
 
 /// What the document says of an operation beside its types. Made by [`endpoint!`](crate::endpoint).
@@ -65,7 +66,17 @@ macro_rules! endpoint {
 pub struct Routes<S = ()> {
     router: ApiRouter<S>,
     tag: &'static str,
+    tags: Vec<(&'static str, &'static str)>,
+    components: Vec<String>,
+}
+
+/// What [`Routes`] come to.
+pub(super) struct Collected {
+    pub(super) router: ApiRouter,
+    /// Tags and what they mean.
     pub(super) tags: Vec<(&'static str, &'static str)>,
+    /// Components to be kept though no operation refers to them.
+    pub(super) components: Vec<String>,
 }
 
 macro_rules! methods {
@@ -90,7 +101,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// No routes yet; those to come stand under `tag` in the document, which `about` describes.
     #[must_use]
     pub fn new(tag: &'static str, about: &'static str) -> Self {
-        Self { router: ApiRouter::new(), tag, tags: vec![(tag, about)] }
+        Self { router: ApiRouter::new(), tag, tags: vec![(tag, about)], components: Vec::new() }
     }
 
     methods! {
@@ -101,10 +112,19 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         delete delete_with,
     }
 
+    /// Documents a type that no operation takes or gives by itself: what stands in free JSON, say.
+    #[must_use]
+    pub fn component<T: JsonSchema>(mut self) -> Self {
+        in_context(|ctx| ctx.schema.subschema_for::<T>());
+        self.components.push(T::schema_name().into_owned());
+        self
+    }
+
     /// The routes with what their handlers need.
     #[must_use]
     pub fn with_state(self, state: S) -> Routes {
-        Routes { router: self.router.with_state(state), tag: self.tag, tags: self.tags }
+        let Self { router, tag, tags, components } = self;
+        Routes { router: router.with_state(state), tag, tags, components }
     }
 }
 
@@ -113,11 +133,12 @@ impl Routes {
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.tags.extend(other.tags);
+        self.components.extend(other.components);
         Self { router: self.router.merge(other.router), ..self }
     }
 
-    pub(super) fn into_parts(self) -> (ApiRouter, Vec<(&'static str, &'static str)>) {
-        (self.router, self.tags)
+    pub(super) fn into_parts(self) -> Collected {
+        Collected { router: self.router, tags: self.tags, components: self.components }
     }
 }
 
@@ -159,6 +180,12 @@ fn document<'t>(mut op: TransformOperation<'t>, doc: OperationDoc, tag: &str) ->
             .responses
             .entry(StatusCode::Code(status))
             .or_insert_with(|| ReferenceOr::Item(failure(&codes)));
+    }
+    let succeeds = responses.responses.keys().any(|status| matches!(status, StatusCode::Code(200..300)));
+    if !succeeds {
+        // The answer's type says nothing of itself: text, or what another server answered.
+        let response = Response { description: "Answered".into(), ..Response::default() };
+        responses.responses.insert(StatusCode::Code(200), ReferenceOr::Item(response));
     }
     let mut paragraphs = doc.text.split(|line| line.trim().is_empty());
     let summary =

@@ -16,9 +16,10 @@ use futures::StreamExt as _;
 use models::{
     AllEventPage, AllEventsQuery, AppendBatchResult, AppendManyResult, AppendResult, BrowseQuery,
     DeleteQuery, DeleteResult, Event, EventPage, EventsQuery, Mark, NewStreamPath, NoQuery, SearchDto,
-    SearchResult, Stream, StreamAppendBatchDto, StreamAppendEventDto, StreamAppendManyDto,
-    StreamCreateRequestDto, StreamCreateResult, StreamDetails, StreamMetadataDto, StreamPage, StreamPath,
-    StreamStatistics, StreamUpdateRequestDto, StreamsHealth, SubscribeAllQuery, SubscribeQuery,
+    SearchResult, ServiceStatusChanged, Stream, StreamAppendBatchDto, StreamAppendEventDto,
+    StreamAppendManyDto, StreamCreateRequestDto, StreamCreateResult, StreamCreated, StreamDetails,
+    StreamMetadataDto, StreamPage, StreamPath, StreamStatistics, StreamUpdateRequestDto, StreamsHealth,
+    SubscribeAllQuery, SubscribeQuery, UserDataUpdated,
 };
 
 /// The routes of event streams.
@@ -42,6 +43,9 @@ pub fn routes(streams: Streams) -> Routes {
         .get("/api/streams/{streamName}/metadata", get_metadata, get_metadata::DOC)
         .put("/api/streams/{streamName}/metadata", set_metadata, set_metadata::DOC)
         .get("/api/streams/{streamName}/subscribe", subscribe, subscribe::DOC)
+        .component::<ServiceStatusChanged>()
+        .component::<StreamCreated>()
+        .component::<UserDataUpdated>()
         .with_state(streams)
 }
 
