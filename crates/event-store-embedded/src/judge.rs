@@ -77,7 +77,9 @@ pub(crate) fn judge(
         ExpectedState::Exact(revision) => Some(revision.saturating_add(1)),
     };
     let outcome = match first {
-        Some(first) if !compared && last.is_some_and(|last| first <= last) => {
+        // What was compared and did not hold then, or does not hold any more, is compared again: the same append may have
+        // been written meanwhile, sent twice at the same time.
+        Some(first) if last.is_some_and(|last| first <= last) && !(compared && checked == Outcome::New) => {
             Outcome::Compare { first, holds: checked == Outcome::New }
         }
         Some(_) => checked,
@@ -133,4 +135,59 @@ pub(crate) fn settle(writes: &[Write], verdicts: &[Verdict]) -> Option<Result<Ap
         }
     }
     judged().find(|(_, v)| again(v)).map(|(write, verdict)| Err(wrong(write, verdict)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        heads::{Retention, Spot},
+        key::Hashing,
+    };
+    use event_store::{Position, SOFT_DELETED, StreamName};
+
+    fn write(expected: ExpectedState) -> Write {
+        let stream = Hashing::new(7).stream(&StreamName::new("s").unwrap());
+        Write { stream, expected, events: vec![NewEvent::json(uuid::Uuid::from_u128(1), "t", "{}")] }
+    }
+
+    fn head(last: Revision, soft_deleted: bool) -> Head {
+        let truncate_before = soft_deleted.then_some(SOFT_DELETED);
+        Head {
+            last: Some(Spot { revision: last, position: 9 }),
+            retention: Retention { truncate_before, ..Retention::default() },
+            ..Head::default()
+        }
+    }
+
+    #[test]
+    fn an_append_that_was_compared_is_new_only_while_its_expectation_holds() {
+        let outcome = |head: &Head, compared| {
+            judge(head, &write(ExpectedState::NoStream), compared, |_| Ok(None)).unwrap().outcome
+        };
+        assert_eq!(outcome(&head(3, true), false), Outcome::Compare { first: 0, holds: true });
+        assert_eq!(outcome(&head(3, true), true), Outcome::New);
+        // Its twin was faster and brought the stream back: the events are to be compared with the twin's.
+        assert_eq!(outcome(&head(4, false), true), Outcome::Compare { first: 0, holds: false });
+    }
+
+    #[test]
+    fn what_was_written_before_and_what_is_new_do_not_go_together() {
+        let again = Appended { last_revision: Some(4), position: Some(Position::from_raw(8)) };
+        let verdict = |outcome| Verdict { outcome, last: Some(5) };
+        let writes = || vec![write(ExpectedState::Any), write(ExpectedState::Exact(5))];
+        let settled = |outcomes: [Outcome; 2]| settle(&writes(), &outcomes.map(verdict));
+        assert!(settled([Outcome::New, Outcome::New]).is_none());
+        assert_eq!(
+            settled([Outcome::Again(again), Outcome::Again(again)]).unwrap().unwrap().streams,
+            [again; 2]
+        );
+        let wrong = settled([Outcome::Again(again), Outcome::New]).unwrap().unwrap_err();
+        assert!(matches!(
+            wrong,
+            Error::WrongExpectedRevision { expected: ExpectedState::Any, actual: Some(5), .. }
+        ));
+        let deleted = settled([Outcome::Again(again), Outcome::Deleted]).unwrap().unwrap_err();
+        assert!(matches!(deleted, Error::StreamDeleted(_)));
+    }
 }
