@@ -86,6 +86,10 @@ pub(super) async fn exact_gives_the_first_answer(bed: Bed) {
     let part = bed.store.append(&stream, ExpectedState::Exact(2), batch[1..].to_vec()).await.unwrap();
     assert_eq!((part.last_revision, part.position), (first.last_revision, first.position), "its end");
     assert_eq!(bed.all().await.len(), 8);
+
+    let (one, expected) = (bed.events(1), ExpectedState::Exact(7));
+    let first = bed.store.append(&stream, expected, one.clone()).await.unwrap();
+    assert_eq!(bed.store.append(&stream, expected, one).await, Ok(first), "one event alone");
 }
 
 pub(super) async fn no_stream_gives_the_first_answer(bed: Bed) {
