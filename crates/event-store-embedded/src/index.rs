@@ -230,3 +230,69 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: IndexLimits =
+        IndexLimits { batch: usize::MAX, most: usize::MAX, interval: Duration::from_secs(3600) };
+
+    fn key(stream: u64) -> StreamKey {
+        // Both halves beyond what SQLite's integers hold without a sign.
+        StreamKey { high: u64::MAX - stream % 2, low: stream << 62 }
+    }
+
+    fn expanded(runs: &[Run], (from, to): (Revision, Revision)) -> Vec<(Revision, u64)> {
+        let events =
+            runs.iter().flat_map(|r| (0..r.count).map(|n| (r.first_revision + n, r.first_position + n)));
+        events.filter(|(revision, _)| (from..=to).contains(revision)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+        /// Whatever has moved to the file and whatever has not, the answers are those of an index in memory.
+        #[test]
+        fn it_answers_alike_wherever_its_entries_are(
+            steps in proptest::collection::vec((0..4_u64, 1..4_u64, any::<bool>()), 1..40),
+            questions in proptest::collection::vec((0..4_u64, 0..30_u64, 0..30_u64, 0..130_u64), 20),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let hashing = Hashing::new(1);
+            let stored = Stored { store_id: uuid::Uuid::nil(), hashing, mark: Mark::default() };
+            let sqlite = Sqlite::create(&directory.path().join("index.sqlite"), &stored).unwrap();
+            let index = Index::new(Some(sqlite), hashing, LIMITS, Mark::default());
+            let plain = Index::new(None, hashing, LIMITS, Mark::default());
+            let (mut position, mut revisions) = (0, [0; 4]);
+            for (stream, count, moves) in steps {
+                let revision = &mut revisions[stream as usize];
+                let run = Run { first_revision: *revision, first_position: position, count };
+                let block = Block { position, segment: 0, offset: position as u32 * 10 };
+                let entries = Entries { runs: vec![(key(stream), run)], blocks: vec![block] };
+                *revision += count;
+                position += count;
+                let mark = Mark { position, ..Mark::default() };
+                index.add(&entries, mark);
+                plain.add(&entries, mark);
+                if moves {
+                    index.flush(true).unwrap();
+                }
+            }
+            for (stream, from, length, end) in questions {
+                let (range, end) = ((from, from + length), end.min(position));
+                prop_assert_eq!(index.last(key(stream), end).unwrap(), plain.last(key(stream), end).unwrap());
+                let found = index.runs(key(stream), range, end, usize::MAX).unwrap();
+                let expected = plain.runs(key(stream), range, end, usize::MAX).unwrap();
+                prop_assert_eq!(expanded(&found, range), expanded(&expected, range));
+                prop_assert_eq!(index.block(end).unwrap(), plain.block(end).unwrap());
+            }
+            index.flush(true).unwrap();
+            drop(index);
+            let (reopened, stored) = Sqlite::open(&directory.path().join("index.sqlite")).unwrap();
+            prop_assert_eq!(stored.mark.position, position);
+            prop_assert_eq!(reopened.last(key(0), position).unwrap(), plain.last(key(0), position).unwrap());
+        }
+    }
+}

@@ -194,6 +194,10 @@ fn open_index(log: &Log, path: Option<&Path>, options: &Options) -> Result<(Inde
         },
         Err(error) => error.to_string(),
     };
+    let empty = log.count() == 1 && log.bytes_on_disk() == HEADER_LEN as u64;
+    if !existed && !empty {
+        tracing::warn!(file = %path.display(), "the index is missing and is built again from the log");
+    }
     if existed {
         tracing::warn!(file = %path.display(), why, "the index is thrown away and built again from the log");
     }
