@@ -69,11 +69,15 @@ impl Process {
         assert!(status.unwrap().success());
     }
 
-    fn wait(mut self) -> ExitStatus {
-        // Whatever it still says is read, so that it never waits for a reader.
+    fn wait(self) -> ExitStatus {
+        self.wait_and_read().0
+    }
+
+    /// How it ended, and what it said until then.
+    fn wait_and_read(mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).unwrap();
-        self.child.wait().unwrap()
+        (self.child.wait().unwrap(), rest)
     }
 }
 
@@ -271,6 +275,21 @@ fn each_request_is_logged_with_its_id_and_without_its_query() {
     assert!(!entry.to_string().contains("hush"), "{entry}");
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn connections_that_ask_nothing_hold_nothing_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start(directory.path(), &[]);
+    let _silent = process.connect();
+    let mut idle = process.connect();
+    write!(idle, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = [0; 1024];
+    assert!(idle.read(&mut answer).unwrap() > 0);
+    process.signal("TERM");
+    let (status, log) = process.wait_and_read();
+    assert_eq!(status.code(), Some(0));
+    assert!(log.contains("\"stopped\"") && !log.contains("cut off"), "{log}");
 }
 
 #[test]

@@ -116,7 +116,10 @@ impl Limiter {
     fn ask(&self, ip: IpAddr) -> Verdict {
         if self.seen.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.limiter.retain_recent();
-            self.full.store(self.limiter.len() > MOST_ADDRESSES, Ordering::Relaxed);
+            let full = self.limiter.len() > MOST_ADDRESSES;
+            if self.full.swap(full, Ordering::Relaxed) && !full {
+                self.limiter.shrink_to_fit();
+            }
         }
         let key = Key::of(ip);
         let key = if self.full.load(Ordering::Relaxed) { key.shared() } else { key };
@@ -181,7 +184,7 @@ pub async fn limit(State(limiter): State<Arc<Limiter>>, request: Request, next: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Value as _;
+    use crate::config::{Config, Inputs, Value as _};
 
     fn from(peer: &str, forwarded: &str) -> String {
         let proxies = Proxies::parse("10.0.0.0/8,192.168.1.1").unwrap();
@@ -200,6 +203,28 @@ mod tests {
             "what the caller made up"
         );
         assert_eq!(from("10.1.1.1", "198.51.100.1, nonsense"), "10.1.1.1");
+    }
+
+    #[test]
+    fn any_number_of_addresses_is_held_in_bounded_memory_and_forgotten_again() {
+        let variables = [("RATE_LIMIT_WINDOW_MS", "60000"), ("RATE_LIMIT_MAX_REQUESTS", "1")];
+        let variables = variables.map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect();
+        let settings = Config::from_inputs(&Inputs { variables, directory: None }).unwrap().settings;
+        let clock = Arc::new(test_support::MockClock::new());
+        let limiter = Limiter::new(&settings, clock.clone()).unwrap();
+        let caller = |i: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(i));
+        for i in 0..150_000 {
+            limiter.ask(caller(i));
+        }
+        let most = MOST_ADDRESSES + SWEEP_EVERY as usize + usize::try_from(SHARED).unwrap();
+        assert!(limiter.limiter.len() <= most, "{}", limiter.limiter.len());
+        assert!(limiter.full.load(Ordering::Relaxed));
+        clock.advance(Duration::from_secs(121));
+        for _ in 0..SWEEP_EVERY {
+            limiter.ask(caller(7));
+        }
+        assert!(limiter.limiter.len() <= 2, "{}", limiter.limiter.len());
+        assert!(!limiter.full.load(Ordering::Relaxed));
     }
 
     #[test]
