@@ -5,11 +5,10 @@
 //! own batch are never written, and the order in which a stream's events and its metadata come makes no difference.
 
 use super::{
-    Result,
-    blocks::{self, Change},
-    content,
+    Result, blocks, content,
+    counts::Counter,
     schema::{self, Checkpoint},
-    state::{Class, Facet, Kind, Stream},
+    state::{Facet, Stream},
 };
 use event_store::{EventType, RecordedEvent, Revision, StreamName, TOMBSTONE_REVISION, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -17,26 +16,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
-
-/// What is counted by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Counter {
-    /// Events that are kept, by type.
-    EventsOfType = 0,
-    /// The same, by category.
-    EventsOfCategory = 1,
-    /// Streams of a user.
-    StreamsOfUser = 2,
-    /// Sums, by the names below.
-    Sum = 3,
-}
-
-/// Users that have a stream.
-pub(super) const USERS: &str = "users";
-/// Events that are kept.
-pub(super) const EVENTS: &str = "events";
-/// Their bytes.
-pub(super) const BYTES: &str = "bytes";
 
 /// Gives events of a stream from one revision up to, and without, another: those that truncation took out of the
 /// catalogue and other metadata brings back. Fewer than asked for where the store no longer gives them.
@@ -46,26 +25,27 @@ pub(super) type Refill<'a> = dyn FnMut(&StreamName, Revision, Revision) -> Resul
 pub(super) type Indexed = Arc<dyn Fn(&StreamName) -> bool + Send + Sync>;
 
 /// A stream while a batch is taken in.
-struct Touched<'e> {
-    stream: Stream,
-    was: Option<(BTreeSet<Facet>, Timestamp)>,
-    bytes_were: i64,
+pub(super) struct Touched<'e> {
+    pub(super) stream: Stream,
+    /// What it was listed by, and its bytes, before the batch.
+    pub(super) was: Option<(BTreeSet<Facet>, Timestamp)>,
+    pub(super) bytes_were: i64,
     /// The batch's own events, with the running sum before each.
     new: Vec<(&'e RecordedEvent, i64)>,
     metadata_changed: bool,
     /// By how much its events grew in number, by type.
-    types: BTreeMap<i64, i64>,
+    pub(super) types: BTreeMap<i64, i64>,
 }
 
 /// A batch on its way into the database.
 pub(super) struct Batch<'a, 'e> {
-    db: &'a Connection,
+    pub(super) db: &'a Connection,
     indexed: &'a Indexed,
     next_stream: i64,
     touched: HashMap<StreamName, Touched<'e>>,
     types: HashMap<String, i64>,
-    type_names: HashMap<i64, String>,
-    counters: BTreeMap<(Counter, String), i64>,
+    pub(super) type_names: HashMap<i64, String>,
+    pub(super) counters: BTreeMap<(Counter, String), i64>,
     /// When the batch's last event was written: what had aged away by then is not kept.
     now: Timestamp,
 }
@@ -289,156 +269,5 @@ impl<'e> Batch<'_, 'e> {
         self.types.insert(name.to_owned(), id);
         self.type_names.insert(id, name.to_owned());
         Ok(id)
-    }
-
-    /// Brings the lists and the counters up to what the stream has become.
-    fn count(&mut self, touched: &Touched<'e>, changes: &mut Vec<Change>) -> Result<()> {
-        let stream = &touched.stream;
-        let is = stream.facets();
-        let created = is.as_ref().map(|(_, created)| created.ticks());
-        let moved = touched.was.as_ref().map(|(_, created)| created.ticks()) != created;
-        let none = BTreeSet::new();
-        let old = touched.was.as_ref().map_or(&none, |(facets, _)| facets);
-        let new = is.as_ref().map_or(&none, |(facets, _)| facets);
-        let mut put = |facet: i64, created: Option<i64>| {
-            changes.push(Change { facet, name: stream.name.as_str().to_owned(), stream: stream.id, created });
-        };
-        for gone in old.difference(new) {
-            put(self.facet(gone)?, None);
-        }
-        for listed in new {
-            if moved || !old.contains(listed) {
-                put(self.facet(listed)?, created);
-            }
-        }
-        // A deleted stream keeps no events, so its types are counted in the class in which they came.
-        let class = if stream.name.is_system() { Class::SystemLive } else { Class::Live };
-        let mut types: Vec<(i64, i64)> = touched.types.iter().map(|(kind, by)| (*kind, *by)).collect();
-        if moved && !stream.name.is_metastream() {
-            let sql = "SELECT type FROM stream_type WHERE stream = ?";
-            let mut known = self.db.prepare_cached(sql)?;
-            let known = known.query_map([stream.id], |row| row.get::<_, i64>(0))?;
-            for kind in known {
-                let kind = kind?;
-                if !touched.types.contains_key(&kind) {
-                    types.push((kind, 0));
-                }
-            }
-        }
-        for (kind, by) in types {
-            let (was, is) = self.count_type(stream, kind, by)?;
-            if stream.name.is_metastream() {
-                continue;
-            }
-            let value = self.type_name(kind)?;
-            if (was == 0) != (is == 0) || (moved && is > 0) {
-                let facet = self.facet(&Facet { class, kind: Kind::Type, value: value.clone() })?;
-                put(facet, created.filter(|_| is > 0));
-            }
-            if class == Class::Live {
-                self.add(Counter::EventsOfType, &value, by);
-                if let Some(category) = stream.name.category() {
-                    self.add(Counter::EventsOfCategory, category, by);
-                }
-                self.add(Counter::Sum, EVENTS, by);
-            }
-        }
-        if class == Class::Live {
-            let bytes = stream.bytes_end - stream.kept_before;
-            self.add(Counter::Sum, BYTES, bytes - touched.bytes_were);
-        }
-        let live = |facets: &BTreeSet<Facet>| facets.first().is_some_and(|facet| facet.class == Class::Live);
-        let by = i64::from(live(new)) - i64::from(live(old));
-        if by != 0
-            && let Some(user) = super::statistics::user_of(stream.name.as_str())
-        {
-            self.add(Counter::StreamsOfUser, user, by);
-        }
-        Ok(())
-    }
-
-    /// Changes how many events of a type a stream has, and answers how many it had and has.
-    fn count_type(&self, stream: &Stream, kind: i64, by: i64) -> Result<(i64, i64)> {
-        let was: i64 = self
-            .db
-            .prepare_cached("SELECT events FROM stream_type WHERE stream = ? AND type = ?")?
-            .query_row(params![stream.id, kind], |row| row.get(0))
-            .optional()?
-            .unwrap_or(0);
-        if by != 0 && was + by == 0 {
-            self.db
-                .prepare_cached("DELETE FROM stream_type WHERE stream = ? AND type = ?")?
-                .execute(params![stream.id, kind])?;
-        } else if by != 0 {
-            self.db
-                .prepare_cached("INSERT OR REPLACE INTO stream_type (stream, type, events) VALUES (?, ?, ?)")?
-                .execute(params![stream.id, kind, was + by])?;
-        }
-        Ok((was, was + by))
-    }
-
-    fn type_name(&self, kind: i64) -> Result<String> {
-        if let Some(name) = self.type_names.get(&kind) {
-            return Ok(name.clone());
-        }
-        Ok(self
-            .db
-            .prepare_cached("SELECT name FROM event_type WHERE id = ?")?
-            .query_row([kind], |row| row.get(0))?)
-    }
-
-    fn facet(&self, facet: &Facet) -> Result<i64> {
-        let key = params![facet.class as i64, facet.kind as i64, facet.value];
-        let found = self
-            .db
-            .prepare_cached("SELECT id FROM facet WHERE class = ? AND kind = ? AND value = ?")?
-            .query_row(key, |row| row.get(0))
-            .optional()?;
-        if let Some(id) = found {
-            return Ok(id);
-        }
-        self.db
-            .prepare_cached("INSERT INTO facet (class, kind, value, total, head) VALUES (?, ?, ?, 0, 0)")?
-            .execute(key)?;
-        Ok(self.db.last_insert_rowid())
-    }
-
-    fn add(&mut self, counter: Counter, name: &str, by: i64) {
-        if by != 0 {
-            *self.counters.entry((counter, name.to_owned())).or_default() += by;
-        }
-    }
-
-    fn write_counters(&mut self) -> Result<()> {
-        let mut users = 0;
-        for ((counter, name), by) in std::mem::take(&mut self.counters) {
-            let is = self.write_counter(counter, &name, by)?;
-            if counter == Counter::StreamsOfUser {
-                users += i64::from(is > 0) - i64::from(is - by > 0);
-            }
-        }
-        if users != 0 {
-            self.write_counter(Counter::Sum, USERS, users)?;
-        }
-        Ok(())
-    }
-
-    fn write_counter(&self, counter: Counter, name: &str, by: i64) -> Result<i64> {
-        if by == 0 {
-            return Ok(0);
-        }
-        let is: i64 = self
-            .db
-            .prepare_cached(
-                "INSERT INTO counter (kind, name, value) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (kind, name) DO UPDATE SET value = value + ?3 RETURNING value",
-            )?
-            .query_row(params![counter as i64, name, by], |row| row.get(0))?;
-        if is == 0 {
-            self.db
-                .prepare_cached("DELETE FROM counter WHERE kind = ? AND name = ?")?
-                .execute(params![counter as i64, name])?;
-        }
-        Ok(is)
     }
 }

@@ -12,6 +12,7 @@ mod blocks;
 mod browse;
 mod condition;
 mod content;
+mod counts;
 mod database;
 mod error;
 mod follower;

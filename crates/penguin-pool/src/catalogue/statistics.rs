@@ -2,7 +2,7 @@
 
 use super::{
     Result, Statistics,
-    apply::{BYTES, Counter, EVENTS, USERS},
+    counts::{BYTES, Counter, EVENTS, USERS},
     schema,
     state::{Class, Kind, Stream},
 };

@@ -148,8 +148,7 @@ async fn a_rebuild_begins_with_nothing_and_tells_how_it_goes() {
     let options = Options::new(Place::File(path.clone()));
     let mut told = Vec::new();
     let clock = Arc::clone(&world.clock);
-    let done =
-        Catalogue::rebuild(options, Arc::new(world.store.clone()), clock, |progress| told.push(progress));
+    let done = Catalogue::rebuild(options, Arc::clone(&world.store), clock, |progress| told.push(progress));
     let done = done.await.unwrap();
     assert_eq!(done, Progress { events: STREAMS, of: STREAMS });
     assert_eq!(told.last(), Some(&done));
@@ -161,5 +160,5 @@ async fn a_place_that_cannot_be_written_is_an_error_at_once() {
     let world = World::new();
     let options = Options::new(Place::File("/proc/nowhere/catalogue.sqlite".into()));
     let clock = Arc::clone(&world.clock);
-    assert!(Catalogue::open(options, Arc::new(world.store.clone()), clock).await.is_err());
+    assert!(Catalogue::open(options, Arc::clone(&world.store), clock).await.is_err());
 }

@@ -4,7 +4,7 @@ use crate::{
     reference::Reference,
     world::{World, name},
 };
-use event_store::{Clock as _, EventStore, ExpectedState, NewEvent, StreamMetadata, StreamName, StreamWrite};
+use event_store::{Clock as _, ExpectedState, NewEvent, StreamMetadata, StreamName, StreamWrite};
 use models::StreamStatus;
 use penguin_pool::catalogue::{BrowseFilter, Catalogue, CatalogueStream, Condition, Operator, SearchFilter};
 use proptest::prelude::*;
@@ -223,7 +223,7 @@ async fn check_search(world: &World, reference: &Reference, catalogue: &Catalogu
 
 async fn check(world: &World, catalogue: &Catalogue, seed: u64) {
     world.settle(catalogue).await;
-    let reference = Reference::of(&world.store).await;
+    let reference = Reference::of(&*world.store).await;
     check_browse(world, &reference, catalogue, BrowseFilter { limit: 3, ..BrowseFilter::default() }).await;
     for status in [StreamStatus::Active, StreamStatus::Archived, StreamStatus::Deleted] {
         let filter = BrowseFilter { status: Some(status), limit: 2, ..BrowseFilter::default() };
@@ -249,35 +249,55 @@ async fn check(world: &World, catalogue: &Catalogue, seed: u64) {
     assert_eq!(catalogue.statistics().await.unwrap(), reference.statistics());
 }
 
+/// Lives through a history, then asks everything of the catalogue that lived through it and of one made in one go.
+fn live_through(world: impl Future<Output = World>, steps: &[Step], seed: u64) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    runtime.block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalogue.sqlite");
+        let mut world = world.await;
+        let mut catalogue = world.open_file(&path).await;
+        for step in steps {
+            take(&mut world, step).await;
+            match step {
+                Step::Settle => world.settle(&catalogue).await,
+                Step::Restart => {
+                    catalogue.stop().await;
+                    catalogue = world.open_file(&path).await;
+                }
+                _ => {}
+            }
+        }
+        check(&world, &catalogue, seed).await;
+        catalogue.stop().await;
+
+        let fresh = world.open_memory().await;
+        check(&world, &fresh, seed).await;
+        fresh.stop().await;
+    });
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn the_catalogue_says_what_the_store_says(steps in proptest::collection::vec(step(), 1..40), seed in 0..100_000_u64) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
-        runtime.block_on(async {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("catalogue.sqlite");
-            let mut world = World::new();
-            let mut catalogue = world.open_file(&path).await;
-            for step in &steps {
-                take(&mut world, step).await;
-                match step {
-                    Step::Settle => world.settle(&catalogue).await,
-                    Step::Restart => {
-                        catalogue.stop().await;
-                        catalogue = world.open_file(&path).await;
-                    }
-                    _ => {}
-                }
-            }
-            check(&world, &catalogue, seed).await;
-            catalogue.stop().await;
+    fn the_catalogue_says_what_the_store_says(
+        steps in proptest::collection::vec(step(), 1..40),
+        seed in 0..100_000_u64,
+    ) {
+        live_through(async { World::new() }, &steps, seed);
+    }
+}
 
-            // Made again from nothing in one go, it is the same.
-            let fresh = world.open_file(&directory.path().join("fresh.sqlite")).await;
-            check(&world, &fresh, seed).await;
-            fresh.stop().await;
-        });
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn the_catalogue_says_what_the_embedded_engine_says(
+        steps in proptest::collection::vec(step(), 20..60),
+        seed in 0..100_000_u64,
+    ) {
+        live_through(async { World::embedded() }, &steps, seed);
     }
 }

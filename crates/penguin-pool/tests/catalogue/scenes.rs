@@ -1,7 +1,7 @@
 //! The catalogue as its users meet it.
 
 use crate::world::{World, name};
-use event_store::{EventStore as _, ExpectedState, Position};
+use event_store::{ExpectedState, Position};
 use models::StreamStatus;
 use penguin_pool::catalogue::{
     BrowseFilter, CatalogueError, Condition, Freshness, Operator, Options, Place, SearchFilter,

@@ -3,6 +3,7 @@
 use event_store::{
     EventStore, ExpectedState, NewEvent, Position, StreamMetadata, StreamName, contract::Model,
 };
+use event_store_embedded::Engine;
 use penguin_pool::catalogue::{Catalogue, Freshness, Options, Place};
 use serde_json::Value;
 use std::{path::Path, sync::Arc, time::Duration};
@@ -10,7 +11,7 @@ use test_support::{MockClock, SeededIds};
 use uuid::Uuid;
 
 pub(crate) struct World {
-    pub(crate) store: Model,
+    pub(crate) store: Arc<dyn EventStore>,
     pub(crate) clock: Arc<MockClock>,
     next: u64,
 }
@@ -28,7 +29,17 @@ impl World {
     pub(crate) fn seeded(seed: u64) -> Self {
         let clock = Arc::new(MockClock::new());
         let store = Model::new(Arc::<MockClock>::clone(&clock), Arc::new(SeededIds::new(seed)));
-        Self { store, clock, next: 0 }
+        Self { store: Arc::new(store), clock, next: 0 }
+    }
+
+    /// A world whose store is the embedded engine.
+    pub(crate) fn embedded() -> Self {
+        let clock = Arc::new(MockClock::new());
+        let options = event_store_embedded::Options::in_memory()
+            .clock(Arc::<MockClock>::clone(&clock))
+            .ids(Arc::new(SeededIds::new(7)));
+        let store = Engine::open(options).unwrap();
+        Self { store: Arc::new(store), clock, next: 0 }
     }
 
     /// The same store, whose next events have ids that no other has.
@@ -61,7 +72,7 @@ impl World {
 
     pub(crate) async fn open(&self, options: Options) -> Catalogue {
         let clock = Arc::<MockClock>::clone(&self.clock);
-        Catalogue::open(options, Arc::new(self.store.clone()), clock).await.unwrap()
+        Catalogue::open(options, Arc::clone(&self.store), clock).await.unwrap()
     }
 
     pub(crate) async fn open_file(&self, path: &Path) -> Catalogue {
