@@ -31,6 +31,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 const QUEUE: usize = 4096;
 /// How many bytes of events wait for the writer at most, in KiB.
 const ROOM_KIB: u32 = 512 << 10;
+/// How many appends look up what is not in memory at one time.
+const LOOKERS: usize = 4;
 /// The most bytes that one append may take in the log, names and heads of records included.
 const MAX_ENCODED: usize = 1 << 30;
 
@@ -75,6 +77,7 @@ impl Engine {
             trouble: OnceLock::new(),
             closed: AtomicBool::new(false),
             readers: Semaphore::new(options.readers),
+            lookers: Semaphore::new(LOOKERS),
         });
         let (queue, requests) = mpsc::channel(QUEUE);
         let writer = Writer {
@@ -135,7 +138,7 @@ impl Engine {
             return Ok(());
         }
         let look_up = move |shared: &Shared| missing.iter().try_for_each(|s| shared.head(s).map(drop));
-        self.shared.blocking(look_up).await
+        self.shared.looking(look_up).await
     }
 
     async fn append_writes(&self, writes: Vec<Write>) -> Result<AppendedMany> {
@@ -154,7 +157,7 @@ impl Engine {
                 }
             };
             let judged = Arc::clone(&writes);
-            let verdicts = self.shared.blocking(move |shared| compare(shared, &judged, verdicts)).await?;
+            let verdicts = self.shared.looking(move |shared| compare(shared, &judged, verdicts)).await?;
             if let Some(settled) = judge::settle(&writes, &verdicts) {
                 return settled;
             }

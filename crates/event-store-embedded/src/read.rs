@@ -11,12 +11,16 @@ use event_store::{
     AllPage, Direction, Error, EventType, NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent,
     ResolvedEvent, Result, Revision, StreamInfo, StreamPage,
 };
+use std::time::Duration;
 
 /// How many positions of a stream are looked up at once.
 const STRETCH: u64 = 1024;
-/// With a filter, a page ends after so many events or bytes looked at, whatever it holds.
+/// With a filter, a page ends after so many events or bytes looked at, or after so long, whatever it holds.
 const LOOK_EVENTS: u64 = 20_000;
 const LOOK_BYTES: usize = 64 << 20;
+const LOOK_TIME: Duration = Duration::from_millis(100);
+/// How many events are looked at between two looks at the clock.
+const LOOK_AGAIN: u64 = 64;
 
 /// What can be read of a stream at one moment.
 struct Readable {
@@ -87,9 +91,16 @@ impl Shared {
         let mut cursor = self.cursor();
         let mut links = read.resolve_links.then(|| Links::new(self));
         let (mut looked, mut looked_bytes) = (0, 0);
+        let began = self.clock.monotonic();
         while let Some(position) = next {
-            let enough = looked >= LOOK_EVENTS || looked_bytes >= LOOK_BYTES;
-            if budget.is_full() || (read.filter.is_some() && enough) {
+            let too_long = || {
+                looked > 0
+                    && looked % LOOK_AGAIN == 0
+                    && self.clock.monotonic().saturating_sub(began) >= LOOK_TIME
+            };
+            let enough =
+                read.filter.is_some() && (looked >= LOOK_EVENTS || looked_bytes >= LOOK_BYTES || too_long());
+            if budget.is_full() || enough {
                 break;
             }
             let event = cursor.event(position)?;

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// Bounds the threads that read at one time.
     pub(crate) readers: Semaphore,
+    /// The same for the short looks that an append takes: slow reads must not keep appends waiting.
+    pub(crate) lookers: Semaphore,
 }
 
 impl Shared {
@@ -98,8 +100,24 @@ impl Shared {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.run(&self.readers, work).await
+    }
+
+    /// The same for an append's own looks into the store.
+    pub(crate) async fn looking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(&self.lookers, work).await
+    }
+
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        bound: &Semaphore,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         self.check_open()?;
-        let _permit = self.readers.acquire().await.map_err(|_| Error::Closed)?;
+        let _permit = bound.acquire().await.map_err(|_| Error::Closed)?;
         let shared = Arc::clone(self);
         tokio::task::spawn_blocking(move || work(&shared))
             .await
