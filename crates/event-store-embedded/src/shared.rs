@@ -100,7 +100,7 @@ impl Shared {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(&self.readers, work).await
+        self.run(|shared| &shared.readers, work).await
     }
 
     /// The same for an append's own looks into the store.
@@ -108,20 +108,33 @@ impl Shared {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(&self.lookers, work).await
+        self.run(|shared| &shared.lookers, work).await
     }
 
     async fn run<T: Send + 'static>(
         self: &Arc<Self>,
-        bound: &Semaphore,
+        bound: fn(&Self) -> &Semaphore,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.check_open()?;
-        let _permit = bound.acquire().await.map_err(|_| Error::Closed)?;
-        let shared = Arc::clone(self);
-        tokio::task::spawn_blocking(move || work(&shared))
+        bound(self).acquire().await.map_err(|_| Error::Closed)?.forget();
+        let permit = Permit { shared: Arc::clone(self), bound };
+        // The work goes on where the caller gives up, and so does its permit.
+        tokio::task::spawn_blocking(move || work(&permit.shared))
             .await
             .map_err(|error| Error::Internal(format!("a read failed: {error}")))?
+    }
+}
+
+/// A place among those that read; given back when the work ends, however it ends.
+struct Permit {
+    shared: Arc<Shared>,
+    bound: fn(&Shared) -> &Semaphore,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        (self.bound)(&self.shared).add_permits(1);
     }
 }
 
