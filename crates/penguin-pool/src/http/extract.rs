@@ -97,7 +97,8 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
         discard(headers, body);
         return too_large();
     }
-    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+    // A sender that only says that much comes is not given the memory before it does.
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(1 << 16);
     let mut read = Vec::with_capacity(expected);
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {

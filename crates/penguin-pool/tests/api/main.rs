@@ -5,6 +5,7 @@ mod append;
 mod change;
 mod create;
 mod documents;
+mod faults;
 mod feeds;
 mod find;
 mod read;

@@ -72,6 +72,15 @@ impl Service {
         Self::start_on(Arc::clone(&store), store, clock, Duration::from_secs(20)).await
     }
 
+    /// A service before a store that stands before a plain one.
+    pub(crate) async fn start_behind<S: EventStore>(
+        before: impl FnOnce(Arc<dyn EventStore>) -> Arc<S>,
+    ) -> Self {
+        let clock = Arc::new(MockClock::new());
+        let store: Arc<dyn EventStore> = before(model(&clock));
+        Self::start_on(Arc::clone(&store), store, clock, Duration::from_secs(20)).await
+    }
+
     pub(crate) async fn start_with_a_catalogue_that_stands_still() -> Self {
         let clock = Arc::new(MockClock::new());
         Self::start_on(model(&clock), model(&clock), clock, Duration::from_millis(1)).await
