@@ -3,7 +3,7 @@
 
 use event_store::{Clock, EventStore, contract::Subject};
 use event_store_embedded::{Engine, Options};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use test_support::{MockClock, SeededIds};
 
@@ -16,10 +16,11 @@ struct Embedded {
 impl Embedded {
     fn open(&self) -> Arc<dyn EventStore> {
         let directory = self.directory.as_ref().map_or(Path::new(":memory:"), TempDir::path);
-        // Small segments and batches, so that the laws also hold where one ends and the next begins.
+        // Small segments, batches and caches, so that the laws also hold where one ends and the next begins.
         let options = Options::at(directory)
             .segment_bytes(16 << 10)
             .index_batches(50, Duration::from_millis(20))
+            .cached_heads(NonZeroUsize::new(3).unwrap())
             .clock(self.clock.clone())
             .ids(Arc::new(SeededIds::new(1)));
         Arc::new(Engine::open(options).unwrap())

@@ -1,13 +1,17 @@
 //! The engine and the plain model are told to do the same, and must answer the same: appends with every expectation,
-//! sent again too, deletes, metadata, reads from every place, the passing of time, and restarts, clean and not.
+//! sent again too, deletes, metadata, reads from every place, the passing of time, and restarts: clean, by a kill, and by
+//! a loss of power.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod common;
+
+use common::{Dice, disk::SimulatedDisk};
 use event_store::{
     Direction, Error, EventFilter, EventStore, ExpectedState, FilterBy, NewEvent, ReadAll, ReadFrom,
     ReadStream, RecordedEvent, ResolvedEvent, Revision, StreamMetadata, StreamName, StreamWrite,
     SubscribeAll, SubscriptionMessage, contract::Model,
 };
-use event_store_embedded::{Engine, Options, disk::MemoryDisk};
+use event_store_embedded::{Engine, Options};
 use futures::StreamExt;
 use proptest::prelude::*;
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -43,6 +47,15 @@ struct Place {
     resolve_links: bool,
 }
 
+/// How the engine ends before it is opened again.
+#[derive(Debug, Clone, Copy)]
+enum Fall {
+    Close,
+    Kill,
+    /// By the dice of this seed, what was not flushed is lost, torn or kept.
+    PowerLoss(u64),
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Append(Write),
@@ -76,9 +89,7 @@ enum Step {
     Pass {
         seconds: u64,
     },
-    Restart {
-        clean: bool,
-    },
+    Restart(Fall),
 }
 
 fn expect() -> impl Strategy<Value = Expect> {
@@ -133,7 +144,11 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (stream(), any::<bool>(), place()).prop_map(|(stream, meta, place)| Step::Read { stream, meta, place }),
         3 => (place(), 0..6_usize).prop_map(|(place, filter)| Step::ReadAll { place, filter }),
         1 => (1..5_u64).prop_map(|seconds| Step::Pass { seconds }),
-        2 => any::<bool>().prop_map(|clean| Step::Restart { clean }),
+        2 => prop_oneof![
+            Just(Fall::Close),
+            Just(Fall::Kill),
+            any::<u64>().prop_map(Fall::PowerLoss),
+        ].prop_map(Step::Restart),
     ]
 }
 
@@ -200,7 +215,7 @@ fn filter(number: usize) -> Option<EventFilter> {
 struct Pair {
     clock: Arc<MockClock>,
     model: Model,
-    disk: MemoryDisk,
+    disk: SimulatedDisk,
     index: tempfile::TempDir,
     engine: Option<Engine>,
     /// Appends so far, as they were sent.
@@ -211,7 +226,7 @@ impl Pair {
     fn new() -> Self {
         let clock = Arc::new(MockClock::new());
         let model = Model::new(clock.clone(), Arc::new(SeededIds::new(1)));
-        let (disk, index) = (MemoryDisk::new(), tempfile::tempdir().unwrap());
+        let (disk, index) = (SimulatedDisk::default(), tempfile::tempdir().unwrap());
         let mut pair = Self { clock, model, disk, index, engine: None, sent: Vec::new() };
         pair.open();
         pair
@@ -329,11 +344,14 @@ impl Pair {
             }
             Step::ReadAll { place, filter: number } => self.compare_all_page(&place, filter(number)).await,
             Step::Pass { seconds } => self.clock.advance(Duration::from_secs(seconds)),
-            Step::Restart { clean } => {
-                if clean {
+            Step::Restart(fall) => {
+                if let Fall::Close = fall {
                     self.engine().close().await.unwrap();
                 }
                 self.engine = None;
+                if let Fall::PowerLoss(seed) = fall {
+                    self.disk = self.disk.after_power_loss(&mut Dice::new(seed));
+                }
                 self.open();
             }
         }
@@ -435,7 +453,7 @@ proptest! {
                 pair.step(step).await;
             }
             pair.compare().await;
-            pair.step(Step::Restart { clean: false }).await;
+            pair.step(Step::Restart(Fall::Kill)).await;
             pair.compare().await;
         });
     }

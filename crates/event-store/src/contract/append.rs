@@ -209,6 +209,38 @@ pub(super) async fn appends_at_the_same_time_lose_nothing(bed: Bed) {
     assert!(stored.iter().zip(0..).all(|((revision, _), i)| *revision == i), "no gap");
 }
 
+pub(super) async fn each_writer_can_rely_on_its_own_stream(bed: Bed) {
+    let streams: Vec<_> = (0..8).map(|n| bed.stream(&format!("s{n}"))).collect();
+    let writers = streams.iter().map(|stream| {
+        let (store, stream) = (bed.store.clone(), stream.clone());
+        let events = bed.events(30);
+        tokio::spawn(async move {
+            let mut expected = ExpectedState::NoStream;
+            for (revision, event) in (0..).zip(events) {
+                let appended = store.append(&stream, expected, vec![event]).await.unwrap();
+                assert_eq!(appended.last_revision, Some(revision));
+                let info = store.stream_info(&stream).await.unwrap();
+                assert_eq!((info.last_revision, info.events), (revision, revision + 1));
+                expected = ExpectedState::Exact(revision);
+            }
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    // Readers of all streams keep what the store remembers of them moving.
+    while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
+        for stream in &streams {
+            match bed.store.stream_info(stream).await {
+                Ok(info) => assert_eq!(info.events, info.last_revision + 1),
+                Err(error) => assert_eq!(error, Error::StreamNotFound(stream.clone())),
+            }
+        }
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(bed.all().await.len(), 240);
+}
+
 pub(super) async fn a_reader_never_sees_half_a_batch(bed: Bed) {
     let stream = bed.stream("s");
     bed.written(&stream, 4).await;

@@ -66,6 +66,7 @@ laws! { ($)
         an_empty_append_is_answered_by_its_expectation_alone,
         of_appends_at_one_revision_one_wins,
         appends_at_the_same_time_lose_nothing,
+        each_writer_can_rely_on_its_own_stream,
         a_reader_never_sees_half_a_batch,
         an_event_type_has_1_to_1024_bytes,
         an_event_too_large_is_refused,
