@@ -42,7 +42,8 @@ pub(crate) fn open(options: &Options) -> Result<Recovered, OpenError> {
         io::ErrorKind::WouldBlock => OpenError::Locked(options.name()),
         _ => failed(error),
     })?;
-    let log = Arc::new(find_log(&disk, options).map_err(|fault| fault.explain(&failed))?);
+    let log =
+        Arc::new(find_log(&disk, index_path.as_deref(), options).map_err(|fault| fault.explain(&failed))?);
     let (index, mark) = open_index(&log, index_path.as_deref(), options)?;
     let scanned = Scan::new(&log, &index, mark).run().map_err(|fault| fault.explain(&failed))?;
     let end = scanned.end;
@@ -101,7 +102,7 @@ fn damaged(file: &str, why: &str) -> Fault {
 }
 
 /// Finds the segments and checks that they belong together; makes the first one of a new store.
-fn find_log(disk: &Arc<dyn Disk>, options: &Options) -> Result<Log, Fault> {
+fn find_log(disk: &Arc<dyn Disk>, index: Option<&Path>, options: &Options) -> Result<Log, Fault> {
     let mut numbers: Vec<u32> = disk
         .list(FOLDER)?
         .iter()
@@ -157,6 +158,17 @@ fn find_log(disk: &Arc<dyn Disk>, options: &Options) -> Result<Log, Fault> {
     }
     if let Some(first) = headers.first() {
         return Ok(Log::new(Arc::clone(disk), first.store_id, first.seed, segments));
+    }
+    if let Some(path) = index.filter(|path| path.exists())
+        && let Ok((_, stored)) = Sqlite::open(path)
+        && stored.mark.position > 0
+    {
+        // A volume that was not mounted, say: a new store in its place would hide what is only elsewhere.
+        let (events, path) = (stored.mark.position, path.display());
+        let why = format!(
+            "the log is gone, and {path} remembers {events} events: put it back, or remove that file to begin anew"
+        );
+        return Err(damaged(FOLDER, &why));
     }
     let seed = options.ids.next_id().as_u128();
     let header = SegmentHeader {

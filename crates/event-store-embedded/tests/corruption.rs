@@ -301,6 +301,24 @@ async fn an_index_ahead_of_the_log_is_built_again() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_gone_beside_its_index_is_not_taken_for_a_new_store() {
+    let filled = Filled::new(true).await;
+    let log = filled.path().join("log");
+    let elsewhere = filled.path().join("elsewhere");
+    fs::rename(&log, &elsewhere).unwrap();
+    let error = Engine::open(options(filled.path())).unwrap_err().to_string();
+    assert!(error.contains("the log is gone") && error.contains("index.sqlite"), "{error}");
+    // Put back, all is as it was; with the index removed too, a new store is meant.
+    let _ = fs::remove_dir_all(&log);
+    fs::rename(&elsewhere, &log).unwrap();
+    drop(Engine::open(options(filled.path())).unwrap());
+    fs::remove_dir_all(&log).unwrap();
+    filled.remove_index();
+    let store = Engine::open(options(filled.path())).unwrap();
+    assert_eq!(store.last_position().await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn an_index_behind_the_log_catches_up() {
     let mut filled = Filled::new(true).await;
     let index = fs::read(filled.path().join("index.sqlite")).unwrap();
