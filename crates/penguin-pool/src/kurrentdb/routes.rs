@@ -3,28 +3,12 @@
 use super::Passage;
 use crate::{
     endpoint,
-    http::{ApiError, Routes, ValidPath},
+    http::{ApiError, Routes},
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
-use garde::Validate;
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-/// Where on the node.
-#[derive(Debug, Deserialize, JsonSchema, Validate)]
-struct NodePath {
-    /// The path on the node, without its first slash; it may have slashes itself.
-    #[schemars(example = &"info")]
-    #[garde(skip)]
-    #[expect(
-        dead_code,
-        reason = "it is for the documents: the path is passed on as it was sent, not as it was decoded"
-    )]
-    path: String,
-}
 
 /// The routes.
 pub fn routes(passage: Passage) -> Routes {
@@ -44,7 +28,6 @@ endpoint! {
     []
     async fn get_from_node(
         State(passage): State<Passage>,
-        ValidPath(NodePath { .. }): ValidPath<NodePath>,
         request: Request,
     ) -> Result<Response, ApiError> {
         Ok(passage.pass(request).await?)
@@ -58,7 +41,6 @@ endpoint! {
     []
     async fn post_to_node(
         State(passage): State<Passage>,
-        ValidPath(NodePath { .. }): ValidPath<NodePath>,
         request: Request,
     ) -> Result<Response, ApiError> {
         Ok(passage.pass(request).await?)
