@@ -45,6 +45,7 @@ pub(super) struct Batch<'a, 'e> {
     touched: HashMap<StreamName, Touched<'e>>,
     types: HashMap<String, i64>,
     pub(super) type_names: HashMap<i64, String>,
+    pub(super) facets: HashMap<Facet, i64>,
     pub(super) counters: BTreeMap<(Counter, String), i64>,
     /// When the batch's last event was written: what had aged away by then is not kept.
     now: Timestamp,
@@ -67,6 +68,7 @@ pub(super) fn apply(
         touched: HashMap::new(),
         types: HashMap::new(),
         type_names: HashMap::new(),
+        facets: HashMap::new(),
         counters: BTreeMap::new(),
         now: events.last().map(|event| event.created).unwrap_or_default(),
     };
@@ -136,6 +138,8 @@ impl<'e> Batch<'_, 'e> {
 
     fn settle(&mut self, refill: &mut Refill<'_>) -> Result<()> {
         let mut all: Vec<Touched<'e>> = std::mem::take(&mut self.touched).into_values().collect();
+        // By name, so that neighbours in the index of names are written one after the other.
+        all.sort_unstable_by(|a, b| a.stream.name.cmp(&b.stream.name));
         let mut rows: Vec<(&'e RecordedEvent, i64, i64, i64)> = Vec::new();
         for touched in &mut all {
             self.prune(touched)?;

@@ -127,20 +127,30 @@ impl<'e> Batch<'_, 'e> {
             .query_row([kind], |row| row.get(0))?)
     }
 
-    fn facet(&self, facet: &Facet) -> Result<i64> {
+    /// A facet's number, which it is given when the first stream has it.
+    fn facet(&mut self, facet: &Facet) -> Result<i64> {
+        if let Some(id) = self.facets.get(facet) {
+            return Ok(*id);
+        }
         let key = params![facet.class as i64, facet.kind as i64, facet.value];
         let found = self
             .db
             .prepare_cached("SELECT id FROM facet WHERE class = ? AND kind = ? AND value = ?")?
             .query_row(key, |row| row.get(0))
             .optional()?;
-        if let Some(id) = found {
-            return Ok(id);
-        }
-        self.db
-            .prepare_cached("INSERT INTO facet (class, kind, value, total, head) VALUES (?, ?, ?, 0, 0)")?
-            .execute(key)?;
-        Ok(self.db.last_insert_rowid())
+        let id = match found {
+            Some(id) => id,
+            None => {
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO facet (class, kind, value, total, head) VALUES (?, ?, ?, 0, 0)",
+                    )?
+                    .execute(key)?;
+                self.db.last_insert_rowid()
+            }
+        };
+        self.facets.insert(facet.clone(), id);
+        Ok(id)
     }
 
     fn add(&mut self, counter: Counter, name: &str, by: i64) {
