@@ -145,7 +145,7 @@ pub enum ConnectionStatus {
     Disconnected,
 }
 
-/// How fast the event store answered.
+/// How fast the event store, or a service that is watched, answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PerformanceGrade {

@@ -4,8 +4,10 @@ mod event;
 mod health;
 mod stream;
 mod time;
+mod uptime;
 
 pub use event::*;
 pub use health::*;
 pub use stream::*;
 pub use time::DateTime;
+pub use uptime::*;

@@ -2,6 +2,10 @@
 //!
 //! What is read from the store tolerates fields that are not known: newer versions may have written it.
 
+mod uptime;
+
+pub use uptime::{MonitorStopped, ServiceState, ServiceStatusChanged, ServiceStatusMetadata};
+
 use crate::DateTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,53 +30,9 @@ pub struct StreamCreated {
     pub data: Map<String, Value>,
 }
 
-/// A service went up or down, or became slow.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceStatusChanged {
-    /// The service.
-    #[schemars(example = &"http")]
-    pub service_name: String,
-    /// How it is from now on.
-    pub status: ServiceState,
-    /// When it changed.
-    pub timestamp: DateTime,
-    /// How long it was as it was before (milliseconds).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub duration: Option<u64>,
-    /// What was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<ServiceStatusMetadata>,
-    /// The event's own id (a UUID).
-    #[schemars(extend("format" = "uuid"))]
-    pub event_id: String,
-}
-
-/// How a service is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceState {
-    /// It answers.
-    Up,
-    /// It does not.
-    Down,
-    /// It answers slowly.
-    Degraded,
-}
-
-/// What a check of a service measured.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceStatusMetadata {
-    /// How long it took to answer (milliseconds).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_time: Option<f64>,
-    /// Why it did not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// The grade of the answer's time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub performance_grade: Option<String>,
+impl StreamCreated {
+    /// The event's type.
+    pub const TYPE: &'static str = "StreamCreated";
 }
 
 /// A user's data changed.
