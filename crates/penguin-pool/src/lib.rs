@@ -16,3 +16,4 @@ pub mod serve;
 pub mod server;
 pub mod status;
 pub mod streams;
+pub mod uptime;
