@@ -2,14 +2,14 @@
 //!
 //! Order of beginning: the address is bound (a second start on the same machine ends here, before it touches any data),
 //! the store is opened by the caller, the read models begin to follow it, the router is built, and the service is ready.
-//! Order of ending ([`Service::stop`]): readiness fails, the listener closes and feeds end, running requests finish, the
-//! read models stop, the store closes.
+//! Order of ending ([`Service::stop`]): readiness fails, services are no longer watched, the listener closes and feeds
+//! end, running requests finish, the read models stop, the store closes.
 //!
 //! The process around it, with its signals and exit codes, is in [`serve`](crate::serve).
 
 use crate::{
     catalogue::{Catalogue, Freshness, Options, Place},
-    config::{Config, DataDir, Settings},
+    config::{Config, DataDir, EventStoreKind, Settings},
     health::{self, Health, Probe, ReadModels, probe},
     http::{self, Documents},
     kurrentdb::{self, Passage},
@@ -18,6 +18,7 @@ use crate::{
     server::{self, End},
     status::{self, About},
     streams::{self, Streams},
+    uptime::{self, Uptime},
 };
 use axum::Router;
 use event_store::{Clock, EventStore, IdSource, Position};
@@ -63,12 +64,14 @@ pub struct Api {
     pub router: Router,
     /// What describes them.
     pub documents: Documents,
+    /// What watches services, once it is started.
+    pub uptime: Arc<Uptime>,
 }
 
 /// Builds the API on a store and its catalogue.
 ///
 /// # Errors
-/// A sentence if the documents cannot be generated.
+/// A sentence if the documents cannot be generated, or a setting names a service that cannot be watched.
 pub fn api(
     parts: &Parts,
     catalogue: &Catalogue,
@@ -97,11 +100,22 @@ pub fn api(
         started: clock.now(),
     });
     let metrics = Metrics::begin(Arc::clone(clock));
+    let uptime = Arc::new(Uptime::new(uptime::Parts {
+        store: gate.bind(&Caller::system()),
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+        // The embedded store's directory is locked: nobody else writes there.
+        options: uptime::Options::from_settings(
+            &config.settings,
+            config.settings.event_store == EventStoreKind::Embedded,
+        ),
+    })?);
     let streams = Streams::new(gate, catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
     let (router, documents) = http::build(|| {
         streams::routes(streams)
             .merge(health::routes(Arc::new(health)))
             .merge(status::routes(about))
+            .merge(uptime::routes(Arc::clone(&uptime)))
             .merge(kurrentdb::routes(Passage::new(node)))
             .merge(ops::routes(metrics, read_models))
     })?;
@@ -114,7 +128,7 @@ pub fn api(
             lifecycle: lifecycle.clone(),
         },
     );
-    Ok(Api { router, documents })
+    Ok(Api { router, documents, uptime })
 }
 
 /// All that follows the store.
@@ -148,6 +162,7 @@ pub struct Service {
     address: SocketAddr,
     settings: Settings,
     lifecycle: Lifecycle,
+    uptime: Arc<Uptime>,
     store: Arc<dyn EventStore>,
     catalogue: Catalogue,
     server: JoinHandle<End>,
@@ -171,10 +186,12 @@ impl Service {
         let patience = parts.config.settings.shutdown_timeout.get();
         let server = tokio::spawn(server::serve(listener, api.router, lifecycle.clone(), patience));
         lifecycle.advance(Phase::Running);
+        api.uptime.start(address)?;
         Ok(Self {
             address,
             settings: parts.config.settings,
             lifecycle,
+            uptime: api.uptime,
             store: parts.store,
             catalogue,
             server,
@@ -200,6 +217,8 @@ impl Service {
     /// A sentence if the store could not be closed cleanly. What it acknowledged is safe all the same.
     pub async fn stop(self) -> Result<End, String> {
         self.lifecycle.advance(Phase::Leaving);
+        // Before anything that is watched ends.
+        self.uptime.stop().await;
         let delay = self.settings.shutdown_delay.get();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;

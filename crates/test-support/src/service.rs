@@ -82,7 +82,9 @@ impl TestService {
     /// A service that is to be started.
     #[must_use]
     pub fn builder() -> Builder {
-        let variables = [("NODE_ENV", "test"), ("HTTP_PORT", "0"), ("DATA_DIR", ":memory:")];
+        // Nothing is written but what a test writes.
+        let variables =
+            [("NODE_ENV", "test"), ("HTTP_PORT", "0"), ("DATA_DIR", ":memory:"), ("UPTIME_WATCH", "false")];
         Builder {
             variables: variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             clock: Arc::new(SystemClock),

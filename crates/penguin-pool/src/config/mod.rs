@@ -20,7 +20,7 @@ pub use show::{env_example, help_section, markdown_table};
 pub use table::{Preset, Setting};
 pub use value::{
     Address, DataDir, EventStoreKind, Host, LogFilter, LogFormat, Millis, Number, OptionalPort, Origins,
-    Proxies, Secret, StoreUrl, Value,
+    Proxies, Secret, StoreUrl, Targets, Value,
 };
 
 use std::collections::BTreeMap;

@@ -7,10 +7,8 @@ const DEFAULT_PASSWORD: &str = "changeit";
 
 /// Checks what no single setting can.
 pub(super) fn check(config: &Config) -> Result<(), Refusal> {
-    let faults: Vec<String> = [store_choice(config), default_password(config), memory_in_public(config)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let rules = [store_choice, default_password, memory_in_public, check_in_time];
+    let faults: Vec<String> = rules.into_iter().filter_map(|rule| rule(config)).collect();
     if faults.is_empty() { Ok(()) } else { Err(Refusal(faults)) }
 }
 
@@ -70,6 +68,20 @@ fn memory_in_public(config: &Config) -> Option<String> {
             "DATA_DIR: ':memory:' (from {}) would lose every event at the end, which mainnet refuses; write a \
              directory, such as DATA_DIR=/var/lib/penguin-pool",
             config.origin("DATA_DIR")
+        )
+    })
+}
+
+/// A check that may take as long as the interval would leave no time between two.
+fn check_in_time(config: &Config) -> Option<String> {
+    let (timeout, interval) = (config.settings.uptime_timeout.get(), config.settings.uptime_interval.get());
+    (timeout >= interval).then(|| {
+        format!(
+            "UPTIME_TIMEOUT: {} ms (from {}) is not shorter than UPTIME_INTERVAL, {} ms (from {}); write less",
+            timeout.as_millis(),
+            config.origin("UPTIME_TIMEOUT"),
+            interval.as_millis(),
+            config.origin("UPTIME_INTERVAL")
         )
     })
 }

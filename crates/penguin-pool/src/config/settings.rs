@@ -5,7 +5,7 @@ use super::{
     table::{Preset, Setting, settings},
     value::{
         DataDir, EventStoreKind, Host, LogFilter, LogFormat, Millis, Number, OptionalPort, Origins, Proxies,
-        Secret, StoreUrl, Value,
+        Secret, StoreUrl, Targets, Value,
     },
 };
 
@@ -64,4 +64,19 @@ settings! {
     shutdown_delay: Millis<0, 600_000> = "SHUTDOWN_DELAY", Preset::ByReach { local: "0", public: "2000" };
     /// How long running requests may take to finish after that, in milliseconds; then they are cut off.
     shutdown_timeout: Millis<0, 3_600_000> = "SHUTDOWN_TIMEOUT", Preset::Always("35000");
+    /// Whether this process watches services and records their uptime. Without it, it tells what others record.
+    uptime_watch: bool = "UPTIME_WATCH", Preset::Always("true");
+    /// Further services to watch, as `name=address` with commas between: `explorer=https://explorer.example.org/health#204`
+    /// (the status that is right after `#`; any of 200 to 299 without) or `node=tcp://10.0.0.5:4001`.
+    uptime_services: Targets = "UPTIME_SERVICES", Preset::Unset;
+    /// How often each service is checked, in milliseconds.
+    uptime_interval: Millis<1000, 60_000> = "UPTIME_INTERVAL", Preset::Always("30000");
+    /// How long one check may take, in milliseconds; shorter than `UPTIME_INTERVAL`.
+    uptime_timeout: Millis<10, 30_000> = "UPTIME_TIMEOUT", Preset::Always("5000");
+    /// How many checks in a row must fail (or be slow) until a service is down (or degraded), timed from the first.
+    uptime_failures: Number<1, 100> = "UPTIME_FAILURES", Preset::Always("2");
+    /// How many checks in a row must succeed until a service is up again, timed from the first.
+    uptime_successes: Number<1, 100> = "UPTIME_SUCCESSES", Preset::Always("2");
+    /// For how many days the history of services is kept.
+    uptime_max_age_days: Number<1, 36_500> = "UPTIME_MAX_AGE_DAYS", Preset::Always("400");
 }

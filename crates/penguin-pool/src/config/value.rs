@@ -3,11 +3,13 @@
 mod address;
 mod log;
 mod number;
+mod target;
 mod url;
 
 pub use address::{Address, Origins, Proxies};
 pub use log::{LogFilter, LogFormat};
 pub use number::{Millis, Number, OptionalPort};
+pub use target::Targets;
 pub use url::StoreUrl;
 
 use secrecy::{ExposeSecret, SecretString};

@@ -4,11 +4,11 @@ use super::context;
 use aide::{
     OperationOutput,
     generate::GenContext,
-    openapi::{Operation, Response as ApiResponse, StatusCode as ApiStatus},
+    openapi::{MediaType, Operation, Response as ApiResponse, SchemaObject, StatusCode as ApiStatus},
 };
 use axum::{
     Json,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use models::DateTime;
@@ -75,6 +75,43 @@ answer!(Success, StatusCode::OK, "Done");
 #[derive(Debug)]
 pub struct Created<T>(pub T);
 answer!(Created, StatusCode::CREATED, "Written");
+
+/// 200: a picture.
+#[derive(Debug)]
+pub struct Svg(pub String);
+
+impl IntoResponse for Svg {
+    fn into_response(self) -> Response {
+        // Nobody is to keep it long: it shows how something is now. Opened by itself it may load and run nothing.
+        let headers = [
+            (header::CONTENT_TYPE, "image/svg+xml"),
+            (header::CACHE_CONTROL, "no-cache, max-age=0"),
+            (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
+        ];
+        (headers, self.0).into_response()
+    }
+}
+
+impl OperationOutput for Svg {
+    type Inner = Self;
+
+    fn operation_response(_: &mut GenContext, _: &mut Operation) -> Option<ApiResponse> {
+        let schema = schemars::json_schema!({ "type": "string" });
+        let media = MediaType {
+            schema: Some(SchemaObject { json_schema: schema, example: None, external_docs: None }),
+            ..MediaType::default()
+        };
+        Some(ApiResponse {
+            description: "A picture".into(),
+            content: [("image/svg+xml".to_owned(), media)].into_iter().collect(),
+            ..ApiResponse::default()
+        })
+    }
+
+    fn inferred_responses(ctx: &mut GenContext, op: &mut Operation) -> Vec<(Option<ApiStatus>, ApiResponse)> {
+        Self::operation_response(ctx, op).map(|r| (Some(ApiStatus::Code(200)), r)).into_iter().collect()
+    }
+}
 
 /// A finding without the envelope: 200 if all is well, else 503 with the same body.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Checked, Created, Success};
+pub use answer::{Checked, Created, Success, Svg};
 pub use context::{Context, RequestId, context, now};
 pub use documents::{Documents, build};
 pub use error::{ApiError, Detail, ErrorBody};
