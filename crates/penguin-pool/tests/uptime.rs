@@ -5,7 +5,7 @@ use event_store::{Clock, EventStore, ExpectedState, NewEvent, RandomIds, StreamN
 use models::{DateTime, MonitorStopped, ServiceState, ServiceStatusChanged, ServiceStatusMetadata};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use test_support::{MockClock, SeededIds, TestService};
+use test_support::{Line, MockClock, SeededIds, TestService};
 use uuid::Uuid;
 
 const HOUR: i64 = 3_600_000;
@@ -255,4 +255,52 @@ async fn the_last_event_of_a_stopped_service_says_that_it_stopped() {
     service.stop().await;
     let stopped = stopped.await.unwrap();
     assert_eq!((stopped.service_name.as_str(), stopped.reason.as_str()), ("http", "shutdown"));
+}
+
+#[tokio::test]
+async fn the_store_is_taken_away_under_a_running_service_and_brought_back() {
+    let clock: Arc<dyn Clock> = Arc::new(event_store::SystemClock);
+    let model = Model::new(clock, Arc::new(RandomIds));
+    let line = Arc::new(Line::new(Arc::new(model.clone())));
+    let service =
+        TestService::builder().store(Arc::<Line>::clone(&line)).set("UPTIME_WATCH", "true").start().await;
+    let check =
+        async || -> Value { service.post("/api/uptime/check").send().await.unwrap().json().await.unwrap() };
+    let database = |body: &Value| {
+        body["results"].as_array().unwrap().iter().find(|r| r["service"] == "database").cloned().unwrap()
+    };
+    assert_eq!(database(&check().await)["recorded"], true);
+
+    line.cut();
+    for _ in 0..2 {
+        let seen = database(&check().await);
+        assert_eq!((&seen["status"], &seen["recorded"]), (&json!("down"), &json!(false)));
+        assert_eq!(seen["metadata"]["error"], "write: the event store is unreachable: the line is cut");
+    }
+    // The service stays up, and tells what it sees.
+    assert_eq!(service.get("/health").send().await.unwrap().status(), 200);
+    let (_, body) = get(&service, "/api/uptime/status").await;
+    assert_eq!((&body["services"]["database"], &body["services"]["http"]), (&json!("down"), &json!("up")));
+    let (_, body) = get(&service, "/api/uptime/incidents").await;
+    let incident =
+        body["incidents"].as_array().unwrap().iter().find(|i| i["serviceName"] == "database").unwrap();
+    assert_eq!(incident["end"], Value::Null);
+    assert_eq!(incident["cause"], "write: the event store is unreachable: the line is cut");
+
+    line.mend();
+    // Recorded once all that waited is: what was seen while the store was away comes first.
+    while database(&check().await)["recorded"] != true {}
+    check().await;
+    let (_, body) = get(&service, "/api/uptime/status").await;
+    assert_eq!(body["services"]["database"], "up");
+    let stream = StreamName::new("service-uptime-database").unwrap();
+    let page = model.read_stream(&stream, event_store::ReadStream::forwards(100)).await.unwrap();
+    let words = page
+        .events
+        .into_iter()
+        .filter_map(|e| serde_json::from_slice::<ServiceStatusChanged>(&e.event.unwrap().data).ok());
+    let mut states: Vec<_> = words.map(|w| w.status.as_str()).collect();
+    states.dedup();
+    assert_eq!(states, ["up", "down", "up"]);
+    service.stop().await;
 }

@@ -2,8 +2,12 @@
 
 mod clock;
 #[cfg(feature = "service")]
+mod line;
+#[cfg(feature = "service")]
 mod service;
 
 pub use clock::{MockClock, SeededIds};
+#[cfg(feature = "service")]
+pub use line::Line;
 #[cfg(feature = "service")]
 pub use service::{Builder, TestService};

@@ -103,6 +103,11 @@ impl Lease {
         self.role.subscribe()
     }
 
+    /// Leaves the lease to others for as long as this process lives.
+    pub(super) fn stand_aside(&self) {
+        self.role.send_replace(Role::Following);
+    }
+
     /// Keeps the lease, or tries for it; for ever: drop it to end it.
     pub(super) async fn keep(&self) {
         let mut news: Option<Subscription> = None;

@@ -197,6 +197,8 @@ impl Uptime {
         let (lease, recorder) = (Arc::clone(&self.lease), Arc::clone(&self.recorder));
         if self.watch {
             watchers.spawn(async move { lease.keep().await });
+        } else {
+            lease.stand_aside();
         }
         keepers.spawn(async move { recorder.run().await });
     }

@@ -100,7 +100,7 @@ fn words() -> impl Strategy<Value = Vec<Word>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn sums_and_intervals_are_those_of_an_axis_coloured_by_the_second(words in words(), a in 0..AXIS, b in 0..AXIS) {

@@ -5,13 +5,7 @@ use crate::uptime::{
     target::{Kind, Target},
     watch::{Check, Pace, Patience},
 };
-use event_store::{
-    AllPage, Appended, AppendedMany, Capabilities, Clock, Deleted, Error, EventStore, ExpectedState,
-    NewEvent, ReadAll, ReadFrom, ReadStream, Result, Revision, StoreId, StoreState, StoreStatistics,
-    StreamInfo, StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription, Timestamp,
-    contract::Model,
-};
-use futures::StreamExt as _;
+use event_store::{Clock, EventStore as _, ReadStream, StreamName, Timestamp, contract::Model};
 use models::{MonitorStopped, ServiceStatusChanged};
 use std::{
     sync::{
@@ -20,8 +14,8 @@ use std::{
     },
     time::Duration,
 };
-use test_support::SeededIds;
-use tokio::{sync::watch, time::Instant};
+use test_support::{Line, SeededIds};
+use tokio::time::Instant;
 
 /// Seconds since the test began, as the time of day begins at this many milliseconds.
 pub(super) const EPOCH: i64 = 1_705_314_600_000;
@@ -46,105 +40,6 @@ pub(super) fn clock() -> Arc<TokioClock> {
 /// Lets time pass.
 pub(super) async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
-
-/// A store that can be taken away and brought back. Of one model several can be made: instances' ways to one server.
-#[derive(Debug)]
-pub(super) struct Line {
-    model: Model,
-    up: watch::Sender<bool>,
-    /// Where each stream was followed from.
-    pub(super) followed: Mutex<Vec<(String, ReadFrom<Revision>)>>,
-}
-
-impl Line {
-    pub(super) fn new(model: &Model) -> Arc<Self> {
-        Arc::new(Self { model: model.clone(), up: watch::Sender::new(true), followed: Mutex::default() })
-    }
-
-    pub(super) fn cut(&self) {
-        self.up.send_replace(false);
-    }
-
-    pub(super) fn mend(&self) {
-        self.up.send_replace(true);
-    }
-
-    fn there(&self) -> Result<()> {
-        if *self.up.borrow() { Ok(()) } else { Err(Error::Unavailable("the line is cut".into())) }
-    }
-
-    fn cuttable(&self, subscription: Subscription) -> Subscription {
-        let mut up = self.up.subscribe();
-        let cut = async move {
-            let _ = up.wait_for(|up| !*up).await;
-        };
-        let lost = futures::stream::once(async { Err(Error::Unavailable("the line was cut".into())) });
-        subscription.take_until(Box::pin(cut)).chain(lost).boxed()
-    }
-}
-
-#[async_trait::async_trait]
-impl EventStore for Line {
-    async fn id(&self) -> Result<StoreId> {
-        self.there()?;
-        self.model.id().await
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.model.capabilities()
-    }
-    fn state(&self) -> StoreState {
-        self.model.state()
-    }
-    async fn statistics(&self) -> Result<StoreStatistics> {
-        self.there()?;
-        self.model.statistics().await
-    }
-    async fn append(
-        &self,
-        stream: &StreamName,
-        expected: ExpectedState,
-        events: Vec<NewEvent>,
-    ) -> Result<Appended> {
-        self.there()?;
-        self.model.append(stream, expected, events).await
-    }
-    async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
-        self.there()?;
-        self.model.append_many(writes).await
-    }
-    async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
-        self.there()?;
-        self.model.read_stream(stream, read).await
-    }
-    async fn read_all(&self, read: ReadAll) -> Result<AllPage> {
-        self.there()?;
-        self.model.read_all(read).await
-    }
-    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
-        self.there()?;
-        self.model.stream_info(stream).await
-    }
-    async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
-        self.there()?;
-        self.followed.lock().unwrap().push((stream.to_string(), options.from));
-        Ok(self.cuttable(self.model.subscribe_stream(stream, options).await?))
-    }
-    async fn subscribe_all(&self, options: SubscribeAll) -> Result<Subscription> {
-        self.there()?;
-        Ok(self.cuttable(self.model.subscribe_all(options).await?))
-    }
-    async fn delete(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
-        self.there()?;
-        self.model.delete(stream, expected).await
-    }
-    async fn tombstone(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
-        self.there()?;
-        self.model.tombstone(stream, expected).await
-    }
-    async fn close(&self) -> Result<()> {
-        self.model.close().await
-    }
 }
 
 /// A check that finds what it is told to find, and counts how often it was made.
@@ -191,7 +86,7 @@ pub(super) const PACE: Pace = Pace {
 };
 
 pub(super) fn instance(model: &Model, clock: &Arc<TokioClock>, seed: u64, exclusive: bool) -> Instance {
-    let line = Line::new(model);
+    let line = Arc::new(Line::new(Arc::new(model.clone())));
     let check = Arc::new(Told::default());
     let kind = Kind::Tcp("web.example.org:80".to_owned());
     let parts = Parts {

@@ -43,8 +43,8 @@ async fn told(instance: &Instance) -> ServiceTimeline {
 }
 
 fn followed_from(instance: &Instance) -> ReadFrom<Revision> {
-    let followed = instance.line.followed.lock().unwrap();
-    followed.iter().find(|(stream, _)| stream == "service-uptime-web").unwrap().1
+    let followed = instance.line.followed();
+    followed.iter().find(|(stream, _)| stream.as_str() == "service-uptime-web").unwrap().1
 }
 
 #[tokio::test(start_paused = true)]

@@ -82,7 +82,8 @@ impl Watcher {
             }
             tokio::select! {
                 changed = self.role.changed() => if changed.is_err() { return },
-                request = self.requests.recv() => {
+                // Whether what is seen will be recorded is not known before the role is.
+                request = self.requests.recv(), if role != Role::Undecided => {
                     let Some(Request(reply)) = request else { return };
                     let answer = Answer { seen: self.look().await, word: None };
                     // Who asked may be gone.

@@ -1,0 +1,125 @@
+//! A way to a store that can be cut and mended.
+
+use event_store::{
+    AllPage, Appended, AppendedMany, Capabilities, Deleted, Error, EventStore, ExpectedState, NewEvent,
+    ReadAll, ReadFrom, ReadStream, Result, Revision, StoreId, StoreState, StoreStatistics, StreamInfo,
+    StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription,
+};
+use futures::StreamExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// A way to a store that can be cut and mended, as a network does. While it is cut every call is
+/// [`Error::Unavailable`], and subscriptions end with it. Several ways to one store are several instances of a service.
+#[derive(Debug)]
+pub struct Line {
+    store: Arc<dyn EventStore>,
+    up: watch::Sender<bool>,
+    followed: Mutex<Vec<(StreamName, ReadFrom<Revision>)>>,
+}
+
+impl Line {
+    /// A way to a store, whole.
+    #[must_use]
+    pub fn new(store: Arc<dyn EventStore>) -> Self {
+        Self { store, up: watch::Sender::new(true), followed: Mutex::default() }
+    }
+
+    /// Cuts it.
+    pub fn cut(&self) {
+        self.up.send_replace(false);
+    }
+
+    /// Mends it.
+    pub fn mend(&self) {
+        self.up.send_replace(true);
+    }
+
+    /// The streams that were followed by it so far, and from where.
+    #[must_use]
+    pub fn followed(&self) -> Vec<(StreamName, ReadFrom<Revision>)> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn there(&self) -> Result<()> {
+        if *self.up.borrow() { Ok(()) } else { Err(Error::Unavailable("the line is cut".into())) }
+    }
+
+    fn cuttable(&self, subscription: Subscription) -> Subscription {
+        let mut up = self.up.subscribe();
+        let cut = async move {
+            // Without the line itself nobody can cut it any more.
+            if up.wait_for(|up| !*up).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let lost = futures::stream::once(async { Err(Error::Unavailable("the line was cut".into())) });
+        subscription.take_until(Box::pin(cut)).chain(lost).boxed()
+    }
+}
+
+#[async_trait::async_trait]
+impl EventStore for Line {
+    async fn id(&self) -> Result<StoreId> {
+        self.there()?;
+        self.store.id().await
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+    fn state(&self) -> StoreState {
+        match self.there() {
+            Ok(()) => self.store.state(),
+            Err(error) => StoreState::Reconnecting(error.to_string()),
+        }
+    }
+    async fn statistics(&self) -> Result<StoreStatistics> {
+        self.there()?;
+        self.store.statistics().await
+    }
+    async fn append(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedState,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended> {
+        self.there()?;
+        self.store.append(stream, expected, events).await
+    }
+    async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
+        self.there()?;
+        self.store.append_many(writes).await
+    }
+    async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
+        self.there()?;
+        self.store.read_stream(stream, read).await
+    }
+    async fn read_all(&self, read: ReadAll) -> Result<AllPage> {
+        self.there()?;
+        self.store.read_all(read).await
+    }
+    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
+        self.there()?;
+        self.store.stream_info(stream).await
+    }
+    async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
+        self.there()?;
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).push((stream.clone(), options.from));
+        Ok(self.cuttable(self.store.subscribe_stream(stream, options).await?))
+    }
+    async fn subscribe_all(&self, options: SubscribeAll) -> Result<Subscription> {
+        self.there()?;
+        Ok(self.cuttable(self.store.subscribe_all(options).await?))
+    }
+    async fn delete(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
+        self.there()?;
+        self.store.delete(stream, expected).await
+    }
+    async fn tombstone(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
+        self.there()?;
+        self.store.tombstone(stream, expected).await
+    }
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}
