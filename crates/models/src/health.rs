@@ -277,29 +277,15 @@ pub struct ProcessMemory {
     pub r#virtual: u64,
 }
 
-/// How sockets are. This version has none: the status says so, and no port is open for them.
+/// How sockets are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WebsocketHealth {
     /// How they are.
-    pub status: WebsocketStatus,
-    /// The port that they listen on; null while they listen on none.
-    pub port: Option<u16>,
+    pub status: HealthStatus,
+    /// The port that they listen on, beside that of HTTP.
+    pub port: u16,
     /// How many are open.
     pub connections: u64,
-}
-
-/// How sockets are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum WebsocketStatus {
-    /// All is well.
-    Healthy,
-    /// They work, but slowly or not all of them.
-    Degraded,
-    /// They do not work.
-    Unhealthy,
-    /// This version has none. They do not count for the whole.
-    NotAvailable,
 }
 
 /// How the event store is, in short.

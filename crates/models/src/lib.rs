@@ -2,12 +2,14 @@
 
 mod event;
 mod health;
+mod socket;
 mod stream;
 mod time;
 mod uptime;
 
 pub use event::*;
 pub use health::*;
+pub use socket::*;
 pub use stream::*;
 pub use time::DateTime;
 pub use uptime::*;

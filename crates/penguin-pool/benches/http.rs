@@ -19,7 +19,7 @@ use event_store_embedded::{Engine, Options};
 use penguin_pool::{
     app::{Parts, Service},
     config::{Config, Inputs},
-    server,
+    server::Listeners,
 };
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 use support::{Connection, line, request};
@@ -64,6 +64,7 @@ async fn start(directory: &tempfile::TempDir) -> Service {
     let variables = [
         ("NODE_ENV", "test".to_owned()),
         ("HTTP_PORT", "0".to_owned()),
+        ("WS_PORT", "0".to_owned()),
         ("RATE_LIMIT_MAX_REQUESTS", "0".to_owned()),
         ("DATA_DIR", directory.path().join("data").display().to_string()),
     ];
@@ -72,11 +73,11 @@ async fn start(directory: &tempfile::TempDir) -> Service {
         directory: None,
     };
     let config = Config::from_inputs(&inputs).unwrap();
-    let listener = server::bind(&config.settings.host, config.settings.http_port).await.unwrap();
+    let listeners = Listeners::bind(&config.settings).await.unwrap();
     let store = Engine::open(Options::at(directory.path().join("data"))).unwrap();
     let parts =
         Parts { config, store: Arc::new(store), clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) };
-    Service::start(listener, parts).await.unwrap()
+    Service::start(listeners, parts).await.unwrap()
 }
 
 /// The limit: the same bytes in and out, through axum, and nothing else.

@@ -74,6 +74,7 @@ async fn start(data: &Path) -> Running {
         .env_clear()
         .envs([("NODE_ENV", "test"), ("LOG_LEVEL", "warn")])
         .env("HTTP_PORT", port.to_string())
+        .env("WS_PORT", "0")
         .env("DATA_DIR", data)
         .current_dir(data.parent().unwrap())
         .stdout(Stdio::null())

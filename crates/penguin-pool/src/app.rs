@@ -2,27 +2,32 @@
 //!
 //! Order of beginning: the address is bound (a second start on the same machine ends here, before it touches any data),
 //! the store is opened by the caller, the read models begin to follow it, the router is built, and the service is ready.
-//! Order of ending ([`Service::stop`]): readiness fails, services are no longer watched, the listener closes and feeds
-//! end, running requests finish, the read models stop, the store closes.
+//! Order of ending ([`Service::stop`]): readiness fails, services are no longer watched, sockets are told and closed, the
+//! listeners close and feeds end, running requests finish, the read models stop, the store closes.
 //!
 //! The process around it, with its signals and exit codes, is in [`serve`](crate::serve).
 
 use crate::{
     catalogue::{Catalogue, Freshness, Options, Place},
     config::{Config, DataDir, EventStoreKind, Settings},
-    health::{self, Health, Probe, ReadModels, probe},
+    health::{self, Health, OpenSockets, Probe, ReadModels, probe},
     http::{self, Documents},
     kurrentdb::{self, Passage},
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
     security::{Caller, Gate},
-    server::{self, End},
+    server::{self, End, Listeners},
     status::{self, About},
     streams::{self, Streams},
     uptime::{self, Uptime},
+    websocket::{self, HealthFeed, Heartbeat, Sockets, asyncapi},
 };
 use axum::Router;
 use event_store::{Clock, EventStore, IdSource, Position};
 use event_store_embedded::{self as engine, Engine, OpenError};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, try_join_all},
+};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -58,14 +63,25 @@ pub async fn open_store(
 }
 
 /// The API of a service: what is served, and its documents.
-#[derive(Debug)]
 pub struct Api {
     /// The routes, with every layer around them.
     pub router: Router,
-    /// What describes them.
+    /// What is served where sockets have a port of their own, with every layer around it.
+    pub sockets_router: Router,
+    /// The sockets.
+    pub sockets: Sockets,
+    /// What describes the routes.
     pub documents: Documents,
     /// What watches services, once it is started.
     pub uptime: Arc<Uptime>,
+    /// Finds out how the service is, and tells the sockets, for as long as it runs.
+    pub watch: BoxFuture<'static, ()>,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("sockets", &self.sockets).finish_non_exhaustive()
+    }
 }
 
 /// Builds the API on a store and its catalogue.
@@ -76,6 +92,7 @@ pub fn api(
     parts: &Parts,
     catalogue: &Catalogue,
     address: SocketAddr,
+    sockets_port: u16,
     lifecycle: &Lifecycle,
 ) -> Result<Api, String> {
     let Parts { config, store, clock, ids } = parts;
@@ -91,7 +108,6 @@ pub fn api(
         clock: Arc::clone(clock),
         ids: Arc::clone(ids),
     });
-    let health = Health::new(Arc::clone(&about), Arc::new(probe), lifecycle.clone(), Arc::clone(clock));
     let node = kurrentdb_protocol::http::router(kurrentdb_protocol::http::Node {
         store: gate.bind(&Caller::system()),
         clock: Arc::clone(clock),
@@ -111,24 +127,74 @@ pub fn api(
         ),
     })?);
     let streams = Streams::new(gate, catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
-    let (router, documents) = http::build(|| {
+    let feed = HealthFeed::new(Arc::clone(clock));
+    let sockets = Sockets::new(websocket::Options {
+        allowed_origins: config.settings.allowed_origins.0.clone(),
+        max_sockets: config.settings.max_sockets.as_usize(),
+        max_subscriptions: config.settings.max_socket_subscriptions.as_usize(),
+        repeat: websocket::REPEAT,
+        heartbeat: Heartbeat::default(),
+        patience: websocket::PATIENCE,
+        health: feed.clone(),
+        streams: streams.clone(),
+        clock: Arc::clone(clock),
+    });
+    let open = Arc::new(SocketsOnPort { sockets: sockets.clone(), port: sockets_port });
+    let health = Arc::new(Health::new(
+        Arc::clone(&about),
+        Arc::new(probe),
+        lifecycle.clone(),
+        Arc::clone(clock),
+        open,
+    ));
+    let watched = websocket::Watched {
+        health: Arc::clone(&health),
+        store: Arc::clone(store),
+        changes: uptime.changes(),
+        lifecycle: lifecycle.clone(),
+    };
+    let watch = websocket::watch(watched, feed).boxed();
+    let (router, mut documents) = http::build(|| {
         streams::routes(streams)
-            .merge(health::routes(Arc::new(health)))
+            .merge(health::routes(health))
             .merge(status::routes(about))
             .merge(uptime::routes(Arc::clone(&uptime)))
             .merge(kurrentdb::routes(Passage::new(node)))
             .merge(ops::routes(metrics, read_models))
     })?;
-    let router = ops::layers(
-        router,
-        &ops::Options {
-            settings: &config.settings,
-            clock: Arc::clone(clock),
-            ids: Arc::clone(ids),
-            lifecycle: lifecycle.clone(),
-        },
-    );
-    Ok(Api { router, documents, uptime })
+    let asyncapi = asyncapi::file().map_err(|e| format!("the API's documents cannot be made: {e}"))?;
+    let router = router.merge(asyncapi::router(asyncapi.clone()));
+    documents.others.push(("asyncapi.json", asyncapi));
+    let options = ops::Options {
+        settings: &config.settings,
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+        lifecycle: lifecycle.clone(),
+    };
+    let sockets_router = ops::layers(http::nothing(), sockets.router(), &options);
+    let router = ops::layers(router, sockets.router(), &options);
+    Ok(Api { router, sockets_router, sockets, documents, uptime, watch })
+}
+
+/// The sockets, as health asks for them.
+#[derive(Debug)]
+struct SocketsOnPort {
+    sockets: Sockets,
+    port: u16,
+}
+
+impl OpenSockets for SocketsOnPort {
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn open(&self) -> usize {
+        self.sockets.open_now()
+    }
+
+    fn most(&self) -> usize {
+        self.sockets.most()
+    }
 }
 
 /// All that follows the store.
@@ -160,41 +226,53 @@ pub fn catalogue_place(data: &DataDir) -> Place {
 #[derive(Debug)]
 pub struct Service {
     address: SocketAddr,
+    sockets_address: SocketAddr,
     settings: Settings,
     lifecycle: Lifecycle,
     uptime: Arc<Uptime>,
     store: Arc<dyn EventStore>,
     catalogue: Catalogue,
-    server: JoinHandle<End>,
-    upkeep: JoinHandle<()>,
+    sockets: Sockets,
+    servers: Vec<JoinHandle<End>>,
+    upkeep: [JoinHandle<()>; 2],
 }
 
 impl Service {
-    /// Serves on a listener. When this returns, the service is ready.
+    /// Serves on its listeners. When this returns, the service is ready.
     ///
     /// # Errors
     /// A sentence if it cannot be wired together.
-    pub async fn start(listener: TcpListener, parts: Parts) -> Result<Self, String> {
-        let address = listener.local_addr().map_err(|e| format!("the listener has no address: {e}"))?;
+    pub async fn start(listeners: Listeners, parts: Parts) -> Result<Self, String> {
+        let address_of = |listener: &TcpListener| {
+            listener.local_addr().map_err(|e| format!("the listener has no address: {e}"))
+        };
+        let address = address_of(&listeners.http)?;
+        let sockets_address = listeners.sockets.as_ref().map_or(Ok(address), address_of)?;
         let lifecycle = Lifecycle::new();
         let options = Options::new(catalogue_place(&parts.config.settings.data_dir));
         let catalogue = Catalogue::open(options, Arc::clone(&parts.store), Arc::clone(&parts.clock))
             .await
             .map_err(|e| e.to_string())?;
-        let api = api(&parts, &catalogue, address, &lifecycle)?;
-        let upkeep = tokio::spawn(Metrics::begin(Arc::clone(&parts.clock)).upkeep());
+        let api = api(&parts, &catalogue, address, sockets_address.port(), &lifecycle)?;
+        let upkeep = Metrics::begin(Arc::clone(&parts.clock)).upkeep();
+        let upkeep = [tokio::spawn(upkeep), tokio::spawn(api.watch)];
         let patience = parts.config.settings.shutdown_timeout.get();
-        let server = tokio::spawn(server::serve(listener, api.router, lifecycle.clone(), patience));
+        let serve =
+            |listener, router| tokio::spawn(server::serve(listener, router, lifecycle.clone(), patience));
+        let mut servers = vec![serve(listeners.http, api.router)];
+        servers.extend(listeners.sockets.map(|listener| serve(listener, api.sockets_router)));
         lifecycle.advance(Phase::Running);
         api.uptime.start(address)?;
         Ok(Self {
             address,
+            sockets_address,
             settings: parts.config.settings,
             lifecycle,
             uptime: api.uptime,
             store: parts.store,
             catalogue,
-            server,
+            sockets: api.sockets,
+            servers,
             upkeep,
         })
     }
@@ -203,6 +281,12 @@ impl Service {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where sockets have their own port; [`Service::address`] if they have none.
+    #[must_use]
+    pub const fn sockets_address(&self) -> SocketAddr {
+        self.sockets_address
     }
 
     /// Where in its life it is.
@@ -223,11 +307,14 @@ impl Service {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+        // While the listeners are open still: who reads by long polls comes once more to hear it.
+        self.sockets.close().await;
         self.lifecycle.advance(Phase::Draining);
-        let end = self.server.await.map_err(|e| format!("the server failed: {e}"))?;
-        self.upkeep.abort();
+        let ends = try_join_all(self.servers).await;
+        let ends = ends.map_err(|e| format!("the server failed: {e}"))?;
+        self.upkeep.iter().for_each(JoinHandle::abort);
         self.catalogue.stop().await;
         self.store.close().await.map_err(|e| format!("the event store could not be closed cleanly: {e}"))?;
-        Ok(end)
+        Ok(ends.into_iter().fold(End::Clean, End::and))
     }
 }

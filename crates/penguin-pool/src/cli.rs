@@ -84,7 +84,7 @@ enum Command {
         #[arg(long)]
         example: bool,
     },
-    /// Write the API's documents, OpenAPI 3.1 and 3.0.3 as JSON and YAML.
+    /// Write the API's documents: OpenAPI 3.1 and 3.0.3 as JSON and YAML, and AsyncAPI 3 for what is pushed.
     Openapi {
         /// The directory to write them to.
         #[arg(long, default_value = "openapi")]
@@ -170,7 +170,8 @@ async fn documents() -> Result<Documents, Failure> {
     let catalogue = Catalogue::open(options, Arc::clone(&store), clock.clone()).await.map_err(other)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.settings.http_port));
     let parts = Parts { config, store, clock, ids };
-    let api = app::api(&parts, &catalogue, address, &Lifecycle::new()).map_err(other)?;
+    let api = app::api(&parts, &catalogue, address, parts.config.settings.ws_port, &Lifecycle::new())
+        .map_err(other)?;
     catalogue.stop().await;
     parts.store.close().await.map_err(other)?;
     Ok(api.documents)

@@ -17,3 +17,4 @@ pub mod server;
 pub mod status;
 pub mod streams;
 pub mod uptime;
+pub mod websocket;

@@ -5,7 +5,7 @@ use crate::{
     cli::{Failure, FailureCode},
     config::{Config, DataDir, Host},
     ops::{Phase, logging, metrics::Metrics},
-    server::{self, End},
+    server::{End, Listeners},
     status::SERVICE,
 };
 use event_store::{Clock, RandomIds, SystemClock};
@@ -27,19 +27,22 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     let _ = Metrics::begin(clock.clone());
     // From here on a signal no longer kills the process at once, so that no store is left half open.
     let mut signals = Signals::listen()?;
-    let (host, port) = (config.settings.host.clone(), config.settings.http_port);
-    let listener = server::bind(&host, port).await.map_err(|e| unbindable(&host, port, &e))?;
+    let host = config.settings.host.clone();
+    let listeners = Listeners::bind(&config.settings)
+        .await
+        .map_err(|(name, port, error)| unbindable(name, &host, port, &error))?;
     let data = config.settings.data_dir.clone();
     let ids = Arc::new(RandomIds);
     let store =
         app::open_store(&data, clock.clone(), ids.clone()).await.map_err(|e| unopenable(&data, &e))?;
     let environment = config.environment.as_str();
     let parts = Parts { config, store, clock: clock.clone(), ids };
-    let service = Service::start(listener, parts).await.map_err(failed)?;
+    let service = Service::start(listeners, parts).await.map_err(failed)?;
     let url = format!("http://{}", service.address());
     tracing::info!(
         %url,
         docs = format!("{url}/api/docs"),
+        sockets = %service.sockets_address(),
         data = data_shown(&data),
         environment,
         version = env!("CARGO_PKG_VERSION"),
@@ -84,13 +87,13 @@ fn data_shown(data: &DataDir) -> String {
     }
 }
 
-fn unbindable(host: &Host, port: u16, error: &io::Error) -> Failure {
+fn unbindable(name: &str, host: &Host, port: u16, error: &io::Error) -> Failure {
     let message = match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "HTTP_PORT: {host}:{port} is taken by another program; stop that one, or write another HTTP_PORT"
+            "{name}: {host}:{port} is taken by another program; stop that one, or write another {name}"
         ),
         io::ErrorKind::PermissionDenied => {
-            format!("HTTP_PORT: this user may not bind {host}:{port}; write an HTTP_PORT from 1024 on")
+            format!("{name}: this user may not bind {host}:{port}; write an {name} from 1024 on")
         }
         io::ErrorKind::AddrNotAvailable => {
             format!(

@@ -1,16 +1,19 @@
 //! The listener: binds, serves, and ends without cutting anybody off.
 
 use crate::{
-    config::Host,
+    config::{Host, Settings},
     ops::{Lifecycle, Phase},
 };
 use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{Request, body::Incoming};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulConnection, GracefulShutdown},
+    },
 };
-use std::{io, net::SocketAddr, time::Duration};
+use std::{error::Error, io, net::SocketAddr, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -28,6 +31,29 @@ pub async fn bind(host: &Host, port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((host.as_str(), port)).await
 }
 
+/// Where the service listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For everything.
+    pub http: TcpListener,
+    /// For sockets alone, where they have a port of their own.
+    pub sockets: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds what the settings ask for.
+    ///
+    /// # Errors
+    /// The setting whose port cannot be bound, the port, and what the system answers.
+    pub async fn bind(settings: &Settings) -> Result<Self, (&'static str, u16, io::Error)> {
+        let bound = async |name, port| bind(&settings.host, port).await.map_err(|e| (name, port, e));
+        let http = bound("HTTP_PORT", settings.http_port).await?;
+        let apart = settings.ws_port == 0 || settings.ws_port != settings.http_port;
+        let sockets = if apart { Some(bound("WS_PORT", settings.ws_port).await?) } else { None };
+        Ok(Self { http, sockets })
+    }
+}
+
 /// How serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -35,6 +61,17 @@ pub enum End {
     Clean,
     /// So many connections were still busy when the time was over, and were cut off.
     Cut(usize),
+}
+
+impl End {
+    /// Both ends as one.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Clean, end) | (end, Self::Clean) => end,
+            (Self::Cut(one), Self::Cut(another)) => Self::Cut(one + another),
+        }
+    }
 }
 
 /// Serves until the service drains; then takes no more connections, and gives those that are busy `patience` to finish.
@@ -75,17 +112,17 @@ fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + 'static {
+) -> impl GracefulConnection<Error = Box<dyn Error + Send + Sync>> + Send + 'static {
     // An answer is written at once; waiting for more to send with it would only delay it.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().call(request.map(Body::new))
     });
-    hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .serve_connection(TokioIo::new(stream), service)
+    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+    server.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    // An upgraded connection is its socket's from then on, and no longer waited for here.
+    server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
 }
 
 /// A connection that was gone before it was taken is nobody's trouble. With no file descriptors left, waiting for some

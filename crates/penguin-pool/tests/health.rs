@@ -163,7 +163,8 @@ async fn everything_together_says_what_is_not_there() {
     assert_eq!(services["http"]["status"], "healthy");
     assert_eq!(services["http"]["port"], service.service.address().port());
     assert!(services["http"]["memory"]["rss"].as_u64().unwrap() > 1 << 20);
-    assert_eq!(services["websocket"], json!({"status": "not-available", "port": null, "connections": 0}));
+    let port = service.service.sockets_address().port();
+    assert_eq!(services["websocket"], json!({"status": "healthy", "port": port, "connections": 0}));
     assert_eq!(services["kurrentdb"]["status"], "healthy");
     assert_eq!(services["kurrentdb"]["url"], "http://localhost:2113");
     assert!(services["kurrentdb"].get("error").is_none());

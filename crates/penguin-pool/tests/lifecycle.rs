@@ -19,7 +19,13 @@ fn command(directory: &Path, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_penguin-pool"));
     command.env_clear().current_dir(directory);
     // What a process writes about itself is not what these tests count.
-    command.envs([("HTTP_PORT", "0"), ("DATA_DIR", "data"), ("LOG_LEVEL", "info"), ("LOG_FORMAT", "json")]);
+    command.envs([
+        ("HTTP_PORT", "0"),
+        ("WS_PORT", "0"),
+        ("DATA_DIR", "data"),
+        ("LOG_LEVEL", "info"),
+        ("LOG_FORMAT", "json"),
+    ]);
     command.env("UPTIME_WATCH", "false");
     command.envs(variables.iter().copied());
     command

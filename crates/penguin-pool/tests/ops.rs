@@ -71,7 +71,7 @@ async fn layered(variables: &[(&str, &str)]) -> Layered {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options =
         ops::Options { settings: &settings, clock, ids: Arc::new(RandomIds), lifecycle: lifecycle.clone() };
-    let router = ops::layers(api.merge(own), &options);
+    let router = ops::layers(api.merge(own), Router::new(), &options);
     let listener = server::bind(&settings.host, 0).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server =

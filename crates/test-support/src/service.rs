@@ -4,7 +4,7 @@ use event_store::{Clock, EventStore, RandomIds, SystemClock};
 use penguin_pool::{
     app::{self, Parts, Service},
     config::{Config, Inputs},
-    server::{self, End},
+    server::{End, Listeners},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -63,10 +63,9 @@ impl Builder {
                 .await
                 .expect("an opened store"),
         };
-        let listener =
-            server::bind(&config.settings.host, config.settings.http_port).await.expect("a free port");
+        let listeners = Listeners::bind(&config.settings).await.expect("free ports");
         let parts = Parts { config, store, clock: self.clock, ids };
-        let service = Service::start(listener, parts).await.expect("a started service");
+        let service = Service::start(listeners, parts).await.expect("a started service");
         TestService {
             url: format!("http://{}", service.address()),
             client: reqwest::Client::builder()
@@ -83,8 +82,13 @@ impl TestService {
     #[must_use]
     pub fn builder() -> Builder {
         // Nothing is written but what a test writes.
-        let variables =
-            [("NODE_ENV", "test"), ("HTTP_PORT", "0"), ("DATA_DIR", ":memory:"), ("UPTIME_WATCH", "false")];
+        let variables = [
+            ("NODE_ENV", "test"),
+            ("HTTP_PORT", "0"),
+            ("WS_PORT", "0"),
+            ("DATA_DIR", ":memory:"),
+            ("UPTIME_WATCH", "false"),
+        ];
         Builder {
             variables: variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             clock: Arc::new(SystemClock),

@@ -14,7 +14,7 @@ settings! {
     host: Host = "HOST", Preset::ByReach { local: "127.0.0.1", public: "0.0.0.0" };
     /// The port of the HTTP API. 0 takes a free one.
     http_port: u16 = "HTTP_PORT", Preset::Always("3001");
-    /// The second port of Socket.IO. Sockets are not part of this version: nothing listens there yet.
+    /// The second port of sockets; they are served on `HTTP_PORT` too. 0 takes a free one.
     ws_port: u16 = "WS_PORT", Preset::Always("3002");
     /// Where events are kept: `embedded` (in `DATA_DIR`) or `kurrentdb` (a server or cluster; not part of this version).
     event_store: EventStoreKind = "EVENT_STORE", Preset::Always("embedded");
@@ -57,6 +57,10 @@ settings! {
     max_concurrent_requests: Number<1, 1_000_000> = "MAX_CONCURRENT_REQUESTS", Preset::Always("1024");
     /// How many feeds (subscriptions over SSE) are open at once; more are refused with 429.
     max_subscriptions: Number<0, 1_000_000> = "MAX_SUBSCRIPTIONS", Preset::Always("1000");
+    /// How many sockets are open at once (Socket.IO's connections and plain WebSockets); more are refused with 429.
+    max_sockets: Number<0, 1_000_000> = "MAX_SOCKETS", Preset::Always("10000");
+    /// How many subscriptions run over sockets at once, 64 of them over one socket; more are refused.
+    max_socket_subscriptions: Number<0, 1_000_000> = "MAX_SOCKET_SUBSCRIPTIONS", Preset::Always("10000");
     /// How long a request may take, in milliseconds, before it is answered with 504. Feeds are exempt.
     request_timeout: Millis<1, 3_600_000> = "REQUEST_TIMEOUT", Preset::Always("30000");
     /// How long the service goes on serving after it was told to stop, with readiness failing, so that load balancers

@@ -9,4 +9,4 @@ mod service;
 
 pub use probe::{Probe, ReadModels};
 pub use routes::routes;
-pub use service::Health;
+pub use service::{Health, OpenSockets};

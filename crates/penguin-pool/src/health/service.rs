@@ -8,7 +8,7 @@ use crate::{
 use event_store::Clock;
 use models::{
     DatabaseHealth, HealthStatus, HttpHealth, Liveness, ProcessMemory, Readiness, ReadyPart, ReadyStatus,
-    ServiceHealth, StoreHealth, SystemHealth, SystemServices, UpDown, WebsocketHealth, WebsocketStatus,
+    ServiceHealth, StoreHealth, SystemHealth, SystemServices, UpDown, WebsocketHealth,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,13 +19,32 @@ pub struct Health {
     probe: Arc<Probe>,
     lifecycle: Lifecycle,
     clock: Arc<dyn Clock>,
+    sockets: Arc<dyn OpenSockets>,
+}
+
+/// The sockets, as far as health asks them.
+pub trait OpenSockets: Send + Sync + std::fmt::Debug + 'static {
+    /// The port that they listen on, beside that of HTTP.
+    fn port(&self) -> u16;
+
+    /// How many are open.
+    fn open(&self) -> usize;
+
+    /// How many there may be.
+    fn most(&self) -> usize;
 }
 
 impl Health {
     /// Health of this service.
     #[must_use]
-    pub fn new(about: Arc<About>, probe: Arc<Probe>, lifecycle: Lifecycle, clock: Arc<dyn Clock>) -> Self {
-        Self { about, probe, lifecycle, clock }
+    pub fn new(
+        about: Arc<About>,
+        probe: Arc<Probe>,
+        lifecycle: Lifecycle,
+        clock: Arc<dyn Clock>,
+        sockets: Arc<dyn OpenSockets>,
+    ) -> Self {
+        Self { about, probe, lifecycle, clock, sockets }
     }
 
     /// That the process lives.
@@ -110,10 +129,20 @@ impl Health {
             environment: self.about.environment.to_owned(),
             uptime: self.about.uptime_millis(),
         };
-        let websocket = WebsocketHealth { status: WebsocketStatus::NotAvailable, port: None, connections: 0 };
+        let open = self.sockets.open();
+        let websocket = WebsocketHealth {
+            // Who comes now is refused while all places are taken.
+            status: if self.lifecycle.phase() == Phase::Running && open < self.sockets.most() {
+                HealthStatus::Healthy
+            } else {
+                HealthStatus::Degraded
+            },
+            port: self.sockets.port(),
+            connections: open as u64,
+        };
         SystemHealth {
             timestamp: self.about.now(),
-            overall_status: http.status.max(store.status),
+            overall_status: http.status.max(websocket.status).max(store.status),
             services: SystemServices { http, websocket, kurrentdb: self.in_short(&store) },
             response_time: millis(self.clock.monotonic().saturating_sub(began)),
         }

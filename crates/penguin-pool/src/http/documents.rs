@@ -31,6 +31,8 @@ pub struct Documents {
     pub json_3_0: Bytes,
     /// OpenAPI 3.0.3, YAML.
     pub yaml_3_0: Bytes,
+    /// Further files that describe the API in other ways: their names, and what is in them.
+    pub others: Vec<(&'static str, Bytes)>,
 }
 
 impl Documents {
@@ -44,10 +46,11 @@ impl Documents {
             yaml: serde_yaml_ng::to_string(&document)?.into(),
             json_3_0: json(&older)?,
             yaml_3_0: serde_yaml_ng::to_string(&older)?.into(),
+            others: Vec::new(),
         })
     }
 
-    /// Writes `openapi.json`, `openapi.yaml`, `openapi-3.0.json` and `openapi-3.0.yaml` into a directory, which is made
+    /// Writes `openapi.json`, `openapi.yaml`, `openapi-3.0.json`, `openapi-3.0.yaml` and the others into a directory, which is made
     /// if need be.
     ///
     /// # Errors
@@ -59,13 +62,14 @@ impl Documents {
 
     /// The name of each file, and what is in it.
     #[must_use]
-    pub fn files(&self) -> [(&'static str, &Bytes); 4] {
-        [
+    pub fn files(&self) -> Vec<(&'static str, &Bytes)> {
+        let own = [
             ("openapi.json", &self.json),
             ("openapi.yaml", &self.yaml),
             ("openapi-3.0.json", &self.json_3_0),
             ("openapi-3.0.yaml", &self.yaml_3_0),
-        ]
+        ];
+        own.into_iter().chain(self.others.iter().map(|(name, text)| (*name, text))).collect()
     }
 }
 
@@ -90,8 +94,18 @@ pub fn build(routes: impl FnOnce() -> Routes) -> Result<(Router, Documents), Str
     let router = router.finish_api(&mut api);
     let documents =
         Documents::of(&api, &components).map_err(|e| format!("the API's documents cannot be made: {e}"))?;
-    let router = router
-        .merge(documents_router(documents.clone()))
+    let router = router.merge(documents_router(documents.clone()));
+    Ok((answered(router), documents))
+}
+
+/// A router without routes: every path is answered with the error body.
+pub fn nothing() -> Router {
+    answered(Router::new())
+}
+
+/// The same, with an error body for unknown routes, wrong methods and panics.
+fn answered(router: Router) -> Router {
+    router
         .fallback(async || ApiError::new(ErrorCode::RouteNotFound, "There is nothing at this path"))
         .method_not_allowed_fallback(async || {
             ApiError::new(
@@ -99,8 +113,7 @@ pub fn build(routes: impl FnOnce() -> Routes) -> Result<(Router, Documents), Str
                 "This path does not take this method; see the header Allow",
             )
         })
-        .layer(CatchPanicLayer::custom(panicked));
-    Ok((router, documents))
+        .layer(CatchPanicLayer::custom(panicked))
 }
 
 fn panicked(panic: Box<dyn Any + Send>) -> Response {

@@ -82,6 +82,12 @@ impl ApiError {
         self.into_body(context::now(), context::request_id())
     }
 
+    /// The same for a client that asked by another way than a request, at the time given.
+    #[must_use]
+    pub fn body_at(self, timestamp: DateTime) -> ErrorBody {
+        self.into_body(timestamp, None)
+    }
+
     fn into_body(self, timestamp: DateTime, request_id: Option<String>) -> ErrorBody {
         let Inner { code, message, stream_name, details, revisions, .. } = *self.0;
         ErrorBody {

@@ -51,6 +51,14 @@ impl<T: DeserializeOwned + Validate<Context = ()>, S: Send + Sync> FromRequest<S
     }
 }
 
+/// JSON that came by another way than a body, held to all the rules of its type.
+///
+/// # Errors
+/// As [`ValidJson`] refuses a body.
+pub fn valid_text<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, ApiError> {
+    valid(parse(text.as_bytes())?)
+}
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let no_json = |e| ApiError::new(ErrorCode::InvalidJson, format!("The body is not JSON: {e}"));
     let mut json = serde_json::Deserializer::from_slice(bytes);

@@ -19,8 +19,8 @@ mod tests;
 
 pub use answer::{Checked, Created, Success, Svg};
 pub use context::{Context, RequestId, context, now};
-pub use documents::{Documents, build};
+pub use documents::{Documents, build, nothing};
 pub use error::{ApiError, Detail, ErrorBody};
-pub use extract::{BODY_LIMIT, ValidJson, ValidPath, ValidQuery};
+pub use extract::{BODY_LIMIT, ValidJson, ValidPath, ValidQuery, valid_text};
 pub use feed::{LastEventId, Sse, SseFrame};
 pub use routes::{OperationDoc, Routes};

@@ -41,7 +41,10 @@ fn log(method: &Method, path: &str, status: u16, took: Duration) {
     match status {
         500.. => tracing::warn!(%method, path, status, ms, "answered"),
         // Probes come every few seconds for ever, and say nothing while all is well.
-        _ if super::is_probe(path) => tracing::debug!(%method, path, status, ms, "answered"),
+        // Long polls come as often.
+        _ if super::is_probe(path) || path.starts_with("/socket.io") => {
+            tracing::debug!(%method, path, status, ms, "answered")
+        }
         _ => tracing::info!(%method, path, status, ms, "answered"),
     }
 }

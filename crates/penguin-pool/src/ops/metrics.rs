@@ -68,7 +68,13 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
         .install_recorder()?;
     describe();
     // A gauge that was never moved would be missing, which says less than that nothing is open.
-    for gauge in ["http_requests_in_flight", "http_feeds_open", "store_subscriptions_open"] {
+    for gauge in [
+        "http_requests_in_flight",
+        "http_feeds_open",
+        "store_subscriptions_open",
+        "sockets_open",
+        "socket_subscriptions_open",
+    ] {
         metrics::gauge!(gauge).set(0.0);
     }
     Ok(handle)
@@ -91,6 +97,8 @@ fn describe() {
     counter!("store_bytes_appended_total", Unit::Bytes, "Bytes of the events appended");
     counter!("store_events_read_total", "Events read");
     counter!("store_bytes_read_total", Unit::Bytes, "Bytes of the events read");
+    gauge!("sockets_open", "Sockets that are open: connections of Socket.IO, and plain WebSockets");
+    gauge!("socket_subscriptions_open", "Subscriptions that run over sockets");
     gauge!("store_subscriptions_open", "Subscriptions of the event store that are open");
     counter!("catalogue_events_total", "Events that the stream catalogue has taken in");
     counter!("catalogue_batches_total", "Transactions in which it did so");

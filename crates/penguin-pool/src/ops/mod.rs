@@ -52,8 +52,9 @@ pub struct Options<'a> {
     pub lifecycle: Lifecycle,
 }
 
-/// Puts every layer around the API, in the order that this module's description gives.
-pub fn layers(api: Router, options: &Options<'_>) -> Router {
+/// Puts every layer around the API, in the order that this module's description gives. Sockets stay outside of the limits
+/// that are for requests: they are long-lived, and have limits of their own.
+pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
     let Options { settings, clock, ids, lifecycle } = options;
     // What is counted before the counting begins is lost, and a gauge would be wrong for ever.
     let _ = metrics::Metrics::begin(Arc::clone(clock));
@@ -64,6 +65,7 @@ pub fn layers(api: Router, options: &Options<'_>) -> Router {
     // The last layer is the outermost.
     let mut api =
         api.layer(from_fn_with_state(feeds, feeds::limit)).layer(from_fn_with_state(load, load::limit));
+    api = api.merge(sockets);
     if let Some(limiter) = rate_limit::Limiter::new(settings, Arc::clone(clock)) {
         api = api.layer(from_fn_with_state(Arc::new(limiter), rate_limit::limit));
     }

@@ -30,8 +30,11 @@ pub enum FeedFrame {
         /// The event.
         event: Box<Event>,
     },
-    /// Everything up to this mark was looked at; nothing before the first event.
-    Mark(Option<u64>),
+    /// Everything up to this mark was looked at.
+    Mark(u64),
+    /// Everything that was there was brought, up to this mark; nothing before the first event. What follows is brought as
+    /// it is written.
+    CaughtUp(Option<u64>),
     /// The feed cannot go on. Nothing comes after.
     Failed(StreamsError),
 }
@@ -147,11 +150,11 @@ impl Frames {
                     return Some(FeedFrame::Event { mark, event });
                 }
                 self.left_out += 1;
-                self.left_out.is_multiple_of(MARK_EVERY).then_some(FeedFrame::Mark(Some(mark)))
+                self.left_out.is_multiple_of(MARK_EVERY).then_some(FeedFrame::Mark(mark))
             }
-            SubscriptionMessage::Checkpoint(position) => Some(FeedFrame::Mark(Some(position.raw()))),
+            SubscriptionMessage::Checkpoint(position) => Some(FeedFrame::Mark(position.raw())),
             SubscriptionMessage::CaughtUp { revision, position } => {
-                Some(FeedFrame::Mark(revision.or(position.map(Position::raw))))
+                Some(FeedFrame::CaughtUp(revision.or(position.map(Position::raw))))
             }
             SubscriptionMessage::FellBehind => None,
         }

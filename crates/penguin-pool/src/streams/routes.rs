@@ -332,7 +332,8 @@ fn sse(feed: Feed) -> Sse<Event> {
         FeedFrame::Event { mark, event } => {
             SseFrame { id: Some(mark.to_string()), event: None, data: serde_json::to_string(&event).ok() }
         }
-        FeedFrame::Mark(mark) => {
+        FeedFrame::Mark(mark) => SseFrame { id: Some(mark.to_string()), ..SseFrame::default() },
+        FeedFrame::CaughtUp(mark) => {
             let id = mark.map_or_else(|| "-1".to_owned(), |mark| mark.to_string());
             SseFrame { id: Some(id), ..SseFrame::default() }
         }

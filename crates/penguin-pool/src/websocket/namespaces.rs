@@ -1,0 +1,136 @@
+//! The namespaces of Socket.IO: what is emitted, and what is listened to.
+
+use super::{
+    ending::{Ending, Speaker},
+    flow::Refused,
+    health::HealthFeed,
+    session::{Session, Sessions},
+    subscriptions::{Library, Outlet, Reader},
+};
+use crate::http::ApiError;
+use event_store::ErrorCode;
+use models::{SubscribeAnswer, UnsubscribeAnswer};
+use serde::Serialize;
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
+use socketioxide::{
+    SendError, SocketError, SocketIo,
+    extract::{AckSender, SocketRef, TryData},
+};
+use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
+
+/// The namespace that tells how the service is.
+pub(super) const HEALTH: &str = "/ws/health";
+
+/// Those of it that were greeted: what is told before would come first.
+const GREETED: &str = "greeted";
+
+/// The namespace that follows streams.
+pub(super) const STREAMS: &str = "/ws/streams";
+
+/// Greets whoever connects to `/ws/health`.
+pub(super) fn health(io: &SocketIo, feed: &HealthFeed) {
+    let feed = feed.clone();
+    io.ns(HEALTH, async move |socket: SocketRef| {
+        feed.welcome(|greeting| {
+            // One that cannot take its greeting is closed by its heartbeat.
+            greeting.iter().for_each(|message| _ = socket.emit(message.name, &message.body));
+            socket.join(GREETED);
+        });
+    });
+}
+
+/// Tells every socket of `/ws/health` what the feed tells.
+pub(super) async fn tell_health(io: SocketIo, feed: HealthFeed) {
+    let (_, mut news) = feed.follow();
+    loop {
+        let message = match news.recv().await {
+            Ok(message) => message,
+            // So many changes at once that some are lost: how things are now makes up for them.
+            Err(RecvError::Lagged(_)) => {
+                let ([_, status], again) = feed.follow();
+                news = again;
+                status
+            }
+            Err(RecvError::Closed) => return,
+        };
+        if let Some(sockets) = io.of(HEALTH).map(|all| all.to(GREETED)) {
+            // Whoever has no room for it does not read, and is closed by its heartbeat.
+            let _ = sockets.emit(message.name, &message.body).await;
+        }
+    }
+}
+
+/// Listens to whoever connects to `/ws/streams`.
+pub(super) fn streams(io: &SocketIo, library: Arc<Library>, sessions: Sessions, ending: Ending) {
+    io.ns(STREAMS, async move |socket: SocketRef| {
+        // Every connection has one: see `socket_io`.
+        let Some(session) = socket.req_parts().extensions.get::<Arc<Session>>() else { return };
+        sessions.register(socket.id.as_str(), session);
+        // The reader does not hold the socket: the socket holds the reader, by its handlers.
+        let reader = Reader::new(library, Arc::clone(session));
+        let subscriber = Arc::clone(&reader);
+        socket.on("subscribe", async move |socket: SocketRef, TryData(request), ack: AckSender| {
+            let taken = match text(request) {
+                Ok(request) => subscriber.subscribe(&request).await,
+                Err(refused) => Err(refused),
+            };
+            match taken {
+                Ok(subscription) => {
+                    let answer = SubscribeAnswer { success: true, subscription_id: subscription.id.clone() };
+                    acknowledge(&subscriber, ack, &answer);
+                    let speaker = ending.speaker();
+                    subscriber.run(subscription, Carrier(socket, speaker), ending.comes());
+                }
+                Err(refused) => acknowledge(&subscriber, ack, &refused.body_at(subscriber.now())),
+            }
+        });
+        let unsubscriber = Arc::clone(&reader);
+        socket.on("unsubscribe", async move |TryData(request), ack: AckSender| {
+            match text(request).and_then(|request| unsubscriber.unsubscribe(&request)) {
+                Ok(ended) => acknowledge(&unsubscriber, ack, &UnsubscribeAnswer { success: true, ended }),
+                Err(refused) => acknowledge(&unsubscriber, ack, &refused.body_at(unsubscriber.now())),
+            }
+        });
+        let leave = async move |socket: SocketRef| {
+            sessions.forget(socket.id.as_str());
+            reader.end();
+        };
+        socket.on_disconnect(leave.clone());
+        // One that left before anybody listened for that is not announced.
+        if !socket.connected() {
+            leave(socket).await;
+        }
+    });
+}
+
+/// What came with an event, as text.
+fn text(request: Result<Value, impl std::error::Error>) -> Result<String, ApiError> {
+    let message = "The event carries one JSON object";
+    request
+        .map(|request| request.to_string())
+        .map_err(|_| ApiError::new(ErrorCode::ValidationFailed, message))
+}
+
+fn acknowledge(reader: &Reader, ack: AckSender, answer: &impl Serialize) {
+    let Ok(answer) = to_raw_value(answer) else { return };
+    // Who has no room for an answer does not read, and who is gone needs none.
+    if ack.send(&answer).is_ok() {
+        reader.answered(answer.get().len());
+    }
+}
+
+/// Carries a subscription's messages to a socket, and holds the end off until the last was said.
+struct Carrier(SocketRef, #[expect(dead_code, reason = "held, not used")] Option<Speaker>);
+
+impl Outlet for Carrier {
+    fn emit(&self, event: &'static str, body: &RawValue) -> Result<(), Refused> {
+        self.0.emit(event, body).map_err(|error| match error {
+            SendError::Socket(SocketError::InternalChannelFull) => Refused::Full,
+            _ => Refused::Gone,
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! Connections: their number, and how to find one by its id.
+
+use super::flow::Flow;
+use crate::security::Caller;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// One connection, from its handshake to its end, over however many requests and transports. It holds one of the
+/// places that there are, and gives it back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) flow: Flow,
+    pub(super) caller: Caller,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        metrics::gauge!("sockets_open").decrement(1);
+    }
+}
+
+/// All connections. Cloning shares them.
+#[derive(Debug, Clone)]
+pub(super) struct Sessions(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    places: Arc<Semaphore>,
+    most: usize,
+    /// Those that follow streams, by their Engine.IO id: a later request of a connection knows it by nothing else.
+    by_id: Mutex<HashMap<String, Weak<Session>>>,
+}
+
+impl Sessions {
+    /// At most so many at once.
+    pub(super) fn new(most: usize) -> Self {
+        let most = most.min(Semaphore::MAX_PERMITS);
+        let places = Arc::new(Semaphore::new(most));
+        Self(Arc::new(Inner { places, most, by_id: Mutex::default() }))
+    }
+
+    /// A new connection of this caller, if there is a place.
+    pub(super) fn open(&self, caller: Caller) -> Option<Arc<Session>> {
+        let place = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
+        metrics::gauge!("sockets_open").increment(1);
+        Some(Arc::new(Session { flow: Flow::default(), caller, _place: place }))
+    }
+
+    /// How many there may be.
+    pub(super) fn most(&self) -> usize {
+        self.0.most
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.most - self.0.places.available_permits()
+    }
+
+    fn by_id(&self) -> MutexGuard<'_, HashMap<String, Weak<Session>>> {
+        self.0.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a connection known by its id.
+    pub(super) fn register(&self, id: &str, session: &Arc<Session>) {
+        self.by_id().insert(id.to_owned(), Arc::downgrade(session));
+    }
+
+    /// Forgets the id.
+    pub(super) fn forget(&self, id: &str) {
+        self.by_id().remove(id);
+    }
+
+    /// The connection with this id, if it was made known.
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Session>> {
+        self.by_id().get(id).and_then(Weak::upgrade)
+    }
+
+    /// Waits until everybody took what was sent.
+    pub(super) async fn all_taken(&self) {
+        let sessions: Vec<_> = self.by_id().values().filter_map(Weak::upgrade).collect();
+        futures::future::join_all(sessions.iter().map(|session| session.flow.empty())).await;
+    }
+}

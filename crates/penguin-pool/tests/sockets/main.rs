@@ -1,0 +1,8 @@
+//! Sockets, over real connections.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
+mod client;
+mod health;
+mod serve;
+mod service;
+mod streams;
