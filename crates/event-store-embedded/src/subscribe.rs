@@ -12,9 +12,10 @@ use futures::{StreamExt, stream};
 use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::watch;
 
-/// A page of a subscription.
+/// A page of a subscription. A reader that stops holds one: with thousands of them its size is what they cost, and with
+/// events of a few hundred bytes their number ends a page long before.
 const PAGE_EVENTS: usize = 512;
-const PAGE_BYTES: usize = 4 << 20;
+const PAGE_BYTES: usize = 256 << 10;
 /// With a filter, a checkpoint after so many events looked at, unless said otherwise.
 const CHECKPOINT_INTERVAL: u64 = 1000;
 
