@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// The longest name that a store takes, in bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 1024;
 
-/// A stream's name: 1 to [`MAX_NAME_BYTES`] bytes of UTF-8.
+/// A stream's name: 1 to [`MAX_NAME_BYTES`] bytes of UTF-8; a metastream's has its two more.
 ///
 /// Names starting with `$` are the system's, and those starting with `$$` are *metastreams*: `$$x` keeps the
 /// metadata of `x`. Cloning is cheap.
@@ -18,7 +18,7 @@ pub enum InvalidName {
     /// It has no characters.
     #[error("a stream name must not be empty")]
     Empty,
-    /// It is longer than [`MAX_NAME_BYTES`].
+    /// It is longer than [`MAX_NAME_BYTES`], the `$$` of a metastream not counted.
     #[error("a stream name must not be longer than {MAX_NAME_BYTES} bytes, and this one has {0}")]
     TooLong(usize),
     /// It is `$all` or `$$`, which name no stream.
@@ -36,7 +36,9 @@ impl StreamName {
         match name.as_ref() {
             "" => Err(InvalidName::Empty),
             "$all" | "$$" => Err(InvalidName::Reserved),
-            n if n.len() > MAX_NAME_BYTES => Err(InvalidName::TooLong(n.len())),
+            n if n.strip_prefix("$$").unwrap_or(n).len() > MAX_NAME_BYTES => {
+                Err(InvalidName::TooLong(n.len()))
+            }
             _ => Ok(Self(name)),
         }
     }
@@ -131,6 +133,8 @@ mod tests {
         assert_eq!(StreamName::new("$all"), Err(InvalidName::Reserved));
         assert_eq!(StreamName::new("$$"), Err(InvalidName::Reserved));
         assert_eq!(StreamName::new("x".repeat(1025)), Err(InvalidName::TooLong(1025)));
-        assert!(StreamName::new("x".repeat(1022)).unwrap().metastream().is_some());
+        let longest = StreamName::new("x".repeat(1024)).unwrap().metastream().unwrap();
+        assert_eq!(StreamName::new(longest.as_str()), Ok(longest), "what was made can be read back");
+        assert_eq!(StreamName::new(format!("$${}", "x".repeat(1025))), Err(InvalidName::TooLong(1027)));
     }
 }
