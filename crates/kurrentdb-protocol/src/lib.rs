@@ -1,8 +1,20 @@
-//! The face: what a KurrentDB node says to its clients, over any event store.
+//! The face: what a KurrentDB node says to its clients, over any event store, so that they work unchanged.
 //!
-//! So far that is the node's HTTP interface ([`http`]), for reading. Its gRPC services, and a listener of its own on
-//! KurrentDB's port, are to come: until then nothing here speaks gRPC, and `/info` names no feature that is not there.
+//! [`Face`] speaks gRPC ([`grpc`]), and [`http`] is the node's HTTP interface. [`serve`] puts both on one port, HTTP/2
+//! without TLS and HTTP/1.1, as KurrentDB does. Neither decides who may ask: gRPC asks a [`Gate`] for every call, credentials
+//! in, a store bound to their owner out; whoever serves the HTTP interface hands it a store that is bound already.
 //!
-//! Whoever serves this decides who may ask: the store that is handed in is bound to a caller already.
+//! Where to start reading: [`Face`], then `grpc/streams.rs` and `grpc/read.rs`.
 
+mod face;
+mod gate;
+pub mod grpc;
 pub mod http;
+mod serve;
+
+pub use face::{Face, FaceOptions, Limits, NodeService};
+pub use gate::{Credentials, Gate, OpenGate};
+pub use serve::{Served, serve};
+
+/// The version of KurrentDB whose interface this is: clients compare it with the ones that brought a feature.
+pub const KURRENTDB_VERSION: &str = "26.1.0";

@@ -11,9 +11,6 @@ use axum::{Router, routing::get};
 use event_store::{Clock, EventStore, Timestamp};
 use std::sync::Arc;
 
-/// The version of KurrentDB whose interface this is.
-pub const KURRENTDB_VERSION: &str = "25.1.0";
-
 /// What a node says of itself.
 #[derive(Debug)]
 pub struct Node {

@@ -1,6 +1,7 @@
 //! The node itself: that it lives, what it is, who its neighbours are (none).
 
-use super::{KURRENTDB_VERSION, Node, written};
+use super::{Node, written};
+use crate::KURRENTDB_VERSION;
 use axum::{
     Json,
     extract::{RawQuery, State},

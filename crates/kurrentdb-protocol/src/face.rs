@@ -1,0 +1,141 @@
+//! What one node shows: its parts, its limits, and the router that tells gRPC from plain HTTP.
+
+use crate::{Gate, grpc};
+use axum::{Router, extract::Request, response::Response};
+use event_store::{Clock, IdSource};
+use std::{convert::Infallible, sync::Arc};
+use tokio::sync::{Semaphore, watch};
+use tower::{Service, ServiceExt, util::BoxCloneSyncService};
+use uuid::Uuid;
+
+/// What a client may ask for at most. Each refusal says so with a proper status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest message that is decoded, in bytes.
+    pub message_bytes: usize,
+    /// The largest event, as [`event_store::NewEvent::size`] counts, in bytes.
+    pub event_bytes: usize,
+    /// The largest append, in bytes.
+    pub append_bytes: usize,
+    /// The events of all appends that were received and not yet written, in bytes: beyond it new ones are refused.
+    pub pending_bytes: usize,
+    /// How many subscriptions run at once.
+    pub subscriptions: usize,
+    /// How many connections are open at once; further ones wait.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    /// Messages of 17 MiB, events of 16 MiB and appends of 256 MiB, as KurrentDB 25.1; 512 MiB pending, 10,000
+    /// subscriptions, 10,000 connections.
+    fn default() -> Self {
+        Self {
+            message_bytes: 17 << 20,
+            event_bytes: 16 << 20,
+            append_bytes: 256 << 20,
+            pending_bytes: 512 << 20,
+            subscriptions: 10_000,
+            connections: 10_000,
+        }
+    }
+}
+
+/// What a [`Face`] is made of.
+#[derive(Debug, Clone)]
+pub struct FaceOptions {
+    /// The way to the store.
+    pub gate: Arc<dyn Gate>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes the ids of subscriptions, and of records that came without.
+    pub ids: Arc<dyn IdSource>,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// The host and port that gossip names; without it, those by which the asking client reached this node.
+    pub advertise: Option<(String, u16)>,
+}
+
+impl FaceOptions {
+    /// With KurrentDB's limits, and gossip that answers with the address it was asked at.
+    pub fn new(gate: Arc<dyn Gate>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
+        Self { gate, clock, ids, limits: Limits::default(), advertise: None }
+    }
+}
+
+/// One node's face. Cloning is cheap, and all clones are the same node.
+#[derive(Debug, Clone)]
+pub struct Face {
+    pub(crate) node: Arc<Node>,
+}
+
+/// What every service of the node shares.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) options: FaceOptions,
+    pub(crate) instance: Uuid,
+    /// One permit for each subscription that may run.
+    pub(crate) subscriptions: Arc<Semaphore>,
+    /// One permit for each KiB of events that may wait to be written.
+    pub(crate) pending: Arc<Semaphore>,
+    /// Whether the node is closing: streams that would never end watch it.
+    pub(crate) closing: watch::Sender<bool>,
+}
+
+impl Face {
+    /// A node that is not served yet.
+    #[must_use]
+    pub fn new(options: FaceOptions) -> Self {
+        let node = Node {
+            instance: options.ids.next_id(),
+            subscriptions: Arc::new(Semaphore::new(options.limits.subscriptions.min(Semaphore::MAX_PERMITS))),
+            pending: Arc::new(Semaphore::new((options.limits.pending_bytes >> 10).min(u32::MAX as usize))),
+            closing: watch::Sender::new(false),
+            options,
+        };
+        Self { node: Arc::new(node) }
+    }
+
+    /// Ends all subscriptions with `UNAVAILABLE`; calls that come later get the same. Other calls finish.
+    pub fn close(&self) {
+        self.node.closing.send_replace(true);
+    }
+
+    /// Everything the node answers: gRPC here, every other request to `http`.
+    pub fn router(&self, http: Router) -> NodeService {
+        let grpc = grpc::router(self).into_service::<axum::body::Body>();
+        let http = http.into_service::<axum::body::Body>();
+        let service = tower::service_fn(move |request: Request| {
+            let (grpc, http) = (grpc.clone(), http.clone());
+            async move {
+                if is_grpc(&request) { grpc.oneshot(request).await } else { http.oneshot(request).await }
+            }
+        });
+        NodeService { inner: BoxCloneSyncService::new(service) }
+    }
+}
+
+/// The node as a service of HTTP requests.
+#[derive(Debug, Clone)]
+pub struct NodeService {
+    inner: BoxCloneSyncService<Request, Response, Infallible>,
+}
+
+impl Service<Request> for NodeService {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = futures::future::BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        Box::pin(self.inner.call(request))
+    }
+}
+
+/// gRPC says so in its content type, `application/grpc` with or without a suffix.
+fn is_grpc(request: &Request) -> bool {
+    let content_type = request.headers().get(axum::http::header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

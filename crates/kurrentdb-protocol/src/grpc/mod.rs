@@ -1,0 +1,89 @@
+//! The gRPC services. Each parses, calls the store and answers; what an error becomes is decided in `status` alone.
+#![expect(
+    clippy::result_large_err,
+    reason = "tonic's traits answer with a bare `Status`: a box would be undone at every call"
+)]
+
+mod append;
+mod batch;
+mod convert;
+mod features;
+mod gossip;
+mod layers;
+mod monitoring;
+mod persistent;
+pub mod proto;
+mod read;
+mod status;
+mod streams;
+mod subscription;
+mod upload;
+mod v2;
+mod v2_errors;
+
+use crate::{Credentials, Face, face::Node};
+use axum::{Router, middleware, routing::any_service};
+use event_store::EventStore;
+use proto::{
+    event_store::client::{
+        gossip::gossip_server::GossipServer, monitoring::monitoring_server::MonitoringServer,
+        persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer,
+        server_features::server_features_server::ServerFeaturesServer,
+        streams::streams_server::StreamsServer,
+    },
+    kurrentdb::protocol::v2::streams::streams_service_server::StreamsServiceServer,
+};
+use std::sync::Arc;
+use tonic::{Status, metadata::MetadataMap};
+
+/// All services of a node. What it does not serve is answered `UNIMPLEMENTED`, with a message that says what is not.
+pub(crate) fn router(face: &Face) -> Router {
+    let node = || Services(Arc::clone(&face.node));
+    let most = face.node.options.limits.message_bytes;
+    Router::new()
+        .route_service(
+            "/event_store.client.streams.Streams/{method}",
+            StreamsServer::new(node()).max_decoding_message_size(most),
+        )
+        .route_service(
+            "/kurrentdb.protocol.v2.streams.StreamsService/{method}",
+            StreamsServiceServer::new(node()).max_decoding_message_size(most),
+        )
+        .route_service(
+            "/event_store.client.server_features.ServerFeatures/{method}",
+            ServerFeaturesServer::new(node()),
+        )
+        .route_service("/event_store.client.gossip.Gossip/Read", GossipServer::new(node()))
+        .route_service("/event_store.client.monitoring.Monitoring/{method}", MonitoringServer::new(node()))
+        .route_service(
+            "/event_store.client.persistent_subscriptions.PersistentSubscriptions/List",
+            PersistentSubscriptionsServer::new(node()),
+        )
+        .fallback_service(any_service(tower::service_fn(layers::not_served)))
+        .layer(middleware::from_fn_with_state(Arc::clone(&face.node.pending), upload::counted))
+        .layer(middleware::from_fn(layers::deadline))
+        .layer(middleware::from_fn(layers::authority))
+}
+
+/// The node, as the services see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Services(Arc<Node>);
+
+impl std::ops::Deref for Services {
+    type Target = Node;
+    fn deref(&self) -> &Node {
+        &self.0
+    }
+}
+
+impl Services {
+    /// The store as the caller may use it.
+    async fn store(&self, metadata: &MetadataMap) -> Result<Arc<dyn EventStore>, Status> {
+        if *self.closing.borrow() {
+            return Err(status::closing());
+        }
+        let header = metadata.get("authorization").map(tonic::metadata::MetadataValue::as_encoded_bytes);
+        let credentials = Credentials::from_header(header);
+        self.options.gate.enter(&credentials).await.map_err(status::refused)
+    }
+}

@@ -1,0 +1,143 @@
+//! What an error becomes on the wire: gRPC status, message and trailers, to the letter that clients look for.
+//!
+//! Which status an outcome has is [`ErrorCode`]'s to say; here are only the trailers beside it.
+
+use super::{
+    convert,
+    proto::{event_store::client as wire, google::rpc},
+};
+use event_store::{Error, ErrorCode, ExpectedState, Revision};
+use tonic::{Code, Status, metadata::MetadataValue};
+
+/// A store's error as a failed call.
+pub(crate) fn of(error: &Error) -> Status {
+    let mut status = Status::new(code(error.code()), message(error));
+    let mut put = |key: &'static str, value: String| trailer(&mut status, key, &value);
+    match error {
+        Error::StreamDeleted(stream) => {
+            put("exception", "stream-deleted".into());
+            put("stream-name", stream.to_string());
+        }
+        Error::WrongExpectedRevision { stream, expected, actual } => {
+            put("exception", "wrong-expected-version".into());
+            put("stream-name", stream.to_string());
+            put("expected-version", convert::version(*expected).to_string());
+            put("actual-version", convert::actual_version(*actual).to_string());
+        }
+        Error::AccessDenied(_) => put("exception", "access-denied".into()),
+        Error::AppendTooLarge { limit, .. } => {
+            put("exception", "maximum-append-size-exceeded".into());
+            put("maximum-append-size", limit.to_string());
+        }
+        Error::EventTooLarge { id, size, limit } => {
+            put("exception", "maximum-append-event-size-exceeded".into());
+            put("maximum-append-event-size", limit.to_string());
+            put("event-id", id.to_string());
+            put("proposed-append-event-size", size.to_string());
+        }
+        _ => {}
+    }
+    status
+}
+
+/// The message of an error: its own, except where it is for the log alone.
+pub(crate) fn message(error: &Error) -> String {
+    if error.code() == ErrorCode::InternalError {
+        tracing::error!(%error, "a call failed");
+        return "the event store failed; its log says why".into();
+    }
+    error.to_string()
+}
+
+/// An outcome that no store gave.
+pub(crate) fn refused(code: ErrorCode) -> Status {
+    let mut status = Status::new(self::code(code), code.name());
+    if code == ErrorCode::PermissionDenied {
+        trailer(&mut status, "exception", "access-denied");
+    }
+    status
+}
+
+/// A request that makes no sense.
+pub(crate) fn invalid(message: impl Into<String>) -> Status {
+    Status::new(code(ErrorCode::ValidationFailed), message)
+}
+
+/// An event without its type or content type.
+pub(crate) fn missing_metadata() -> Status {
+    let mut status = invalid("Required Metadata Property 'type' or 'content-type' is missing");
+    trailer(&mut status, "exception", "missing-required-metadata-property");
+    trailer(&mut status, "required-metadata-properties", "type,content-type");
+    status
+}
+
+/// A limit in number or in bytes is reached.
+pub(crate) fn exhausted(message: impl Into<String>) -> Status {
+    Status::new(code(ErrorCode::RateLimited), message)
+}
+
+/// The node is closing.
+pub(crate) fn closing() -> Status {
+    Status::new(code(ErrorCode::ShuttingDown), "Server Is Shutting Down")
+}
+
+pub(crate) fn code(code: ErrorCode) -> Code {
+    Code::from(i32::from(code.grpc_status()))
+}
+
+/// Trailers are ASCII: what is not is percent-encoded, as in `grpc-message`.
+fn trailer(status: &mut Status, key: &'static str, value: &str) {
+    let mut text = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if (0x20..0x7f).contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    if let Ok(value) = MetadataValue::try_from(text) {
+        status.metadata_mut().insert(key, value);
+    }
+}
+
+/// A store's error inside an answer, as BatchAppend gives it: a status with one detail, by whose type clients know it.
+pub(crate) fn in_band(error: &Error) -> rpc::Status {
+    let (code, detail) = match error {
+        Error::WrongExpectedRevision { expected, actual, .. } => {
+            (Code::AlreadyExists, any(&wrong_version(*expected, *actual)))
+        }
+        Error::StreamDeleted(stream) => {
+            let stream_identifier = Some(convert::stream_to_wire(stream));
+            (Code::NotFound, any(&wire::StreamDeleted { stream_identifier }))
+        }
+        Error::AccessDenied(_) => (Code::PermissionDenied, any(&wire::AccessDenied {})),
+        Error::Timeout(_) => (Code::DeadlineExceeded, any(&wire::Timeout {})),
+        Error::AppendTooLarge { limit, .. } | Error::EventTooLarge { limit, .. } => {
+            let max_append_size = u32::try_from(*limit).unwrap_or(u32::MAX);
+            (Code::InvalidArgument, any(&wire::MaximumAppendSizeExceeded { max_append_size }))
+        }
+        Error::InvalidArgument(message) => {
+            (Code::InvalidArgument, any(&wire::BadRequest { message: message.clone() }))
+        }
+        _ => (Code::Unknown, any(&wire::Unknown {})),
+    };
+    rpc::Status { code: code as i32, message: message(error), details: vec![detail] }
+}
+
+fn wrong_version(expected: ExpectedState, actual: Option<Revision>) -> wire::WrongExpectedVersion {
+    use wire::wrong_expected_version::{Current, Expected};
+    wire::WrongExpectedVersion {
+        current: Some(actual.map_or(Current::CurrentNoStream(()), Current::CurrentStreamRevision)),
+        expected: Some(match expected {
+            ExpectedState::Any => Expected::ExpectedAny(()),
+            ExpectedState::NoStream => Expected::ExpectedNoStream(()),
+            ExpectedState::StreamExists => Expected::ExpectedStreamExists(()),
+            ExpectedState::Exact(revision) => Expected::ExpectedStreamPosition(revision),
+        }),
+    }
+}
+
+/// A message with its full name.
+pub(crate) fn any<M: prost::Name>(message: &M) -> prost_types::Any {
+    prost_types::Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}
