@@ -1,0 +1,17 @@
+//! The port over a KurrentDB server or cluster, through the official client. The only crate that names it.
+//!
+//! Positions and idempotency are KurrentDB's here: a position is one of its commit positions, and how long an id is
+//! remembered for `Any` is its server's setting.
+//!
+//! Where to start reading: [`KurrentDb`] in `store.rs`, then `read.rs` and `subscribe.rs`.
+
+mod convert;
+mod errors;
+mod options;
+mod read;
+mod store;
+mod subscribe;
+mod verbatim;
+
+pub use options::{InvalidConnection, Options};
+pub use store::KurrentDb;
