@@ -72,7 +72,7 @@ async fn start(data: &Path) -> Running {
     let begun = Instant::now();
     let child = Command::new(env!("CARGO_BIN_EXE_penguin-pool"))
         .env_clear()
-        .envs([("NODE_ENV", "test"), ("LOG_LEVEL", "warn")])
+        .envs([("NODE_ENV", "test"), ("LOG_LEVEL", "warn"), ("KURRENTDB_PORT", "off")])
         .env("HTTP_PORT", port.to_string())
         .env("WS_PORT", "0")
         .env("DATA_DIR", data)

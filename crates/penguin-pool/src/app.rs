@@ -12,7 +12,7 @@ use crate::{
     config::{Config, DataDir, EventStoreKind, Settings},
     health::{self, Health, OpenSockets, Probe, ReadModels, probe},
     http::{self, Documents},
-    kurrentdb::{self, Passage},
+    kurrentdb::{self, Listening, Passage},
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
     security::{Caller, Gate},
     server::{self, End, Listeners},
@@ -74,6 +74,8 @@ pub struct Api {
     pub documents: Documents,
     /// What watches services, once it is started.
     pub uptime: Arc<Uptime>,
+    /// The way to the store, for what is served beside the API.
+    pub gate: Gate,
     /// Finds out how the service is, and tells the sockets, for as long as it runs.
     pub watch: BoxFuture<'static, ()>,
 }
@@ -126,7 +128,7 @@ pub fn api(
             config.settings.event_store == EventStoreKind::Embedded,
         ),
     })?);
-    let streams = Streams::new(gate, catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
+    let streams = Streams::new(gate.clone(), catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
     let feed = HealthFeed::new(Arc::clone(clock));
     let sockets = Sockets::new(websocket::Options {
         allowed_origins: config.settings.allowed_origins.0.clone(),
@@ -173,7 +175,7 @@ pub fn api(
     };
     let sockets_router = ops::layers(http::nothing(), sockets.router(), &options);
     let router = ops::layers(router, sockets.router(), &options);
-    Ok(Api { router, sockets_router, sockets, documents, uptime, watch })
+    Ok(Api { router, sockets_router, sockets, documents, uptime, gate, watch })
 }
 
 /// The sockets, as health asks for them.
@@ -235,6 +237,8 @@ pub struct Service {
     sockets: Sockets,
     servers: Vec<JoinHandle<End>>,
     upkeep: [JoinHandle<()>; 2],
+    face: kurrentdb::Parts,
+    kurrentdb: Option<Listening>,
 }
 
 impl Service {
@@ -263,6 +267,7 @@ impl Service {
         servers.extend(listeners.sockets.map(|listener| serve(listener, api.sockets_router)));
         lifecycle.advance(Phase::Running);
         api.uptime.start(address)?;
+        let face = kurrentdb::Parts { gate: api.gate, clock: parts.clock, ids: parts.ids, patience };
         Ok(Self {
             address,
             sockets_address,
@@ -274,7 +279,19 @@ impl Service {
             sockets: api.sockets,
             servers,
             upkeep,
+            face,
+            kurrentdb: None,
         })
+    }
+
+    /// Serves KurrentDB's protocol as well, on a listener of its own.
+    ///
+    /// # Errors
+    /// A sentence if it cannot be.
+    pub fn serve_kurrentdb(&mut self, listener: TcpListener) -> Result<SocketAddr, String> {
+        let listening = Listening::start(listener, self.face.clone())
+            .map_err(|e| format!("the listener of KurrentDB's protocol has no address: {e}"))?;
+        Ok(self.kurrentdb.insert(listening).address())
     }
 
     /// Where it listens.
@@ -310,8 +327,18 @@ impl Service {
         // While the listeners are open still: who reads by long polls comes once more to hear it.
         self.sockets.close().await;
         self.lifecycle.advance(Phase::Draining);
-        let ends = try_join_all(self.servers).await;
-        let ends = ends.map_err(|e| format!("the server failed: {e}"))?;
+        let kurrentdb = async {
+            match self.kurrentdb {
+                Some(listening) => listening.stop().await,
+                None => Ok(0),
+            }
+        };
+        let (ends, cut) = tokio::join!(try_join_all(self.servers), kurrentdb);
+        let mut ends = ends.map_err(|e| format!("the server failed: {e}"))?;
+        ends.push(match cut? {
+            0 => End::Clean,
+            cut => End::Cut(cut),
+        });
         self.upkeep.iter().for_each(JoinHandle::abort);
         self.catalogue.stop().await;
         self.store.close().await.map_err(|e| format!("the event store could not be closed cleanly: {e}"))?;

@@ -3,10 +3,10 @@
 use crate::{
     app::{self, Parts},
     catalogue::{Catalogue, Options, Progress},
-    config::{self, Config, DataDir, Inputs},
+    config::{self, Config, DataDir, Host, Inputs, Value},
     http::Documents,
     ops::Lifecycle,
-    serve::{serve, unopenable},
+    serve::{serve, serve_kurrentdb, unopenable},
 };
 use clap::{Parser, Subcommand};
 use event_store::{Clock as _, RandomIds, SystemClock};
@@ -97,6 +97,21 @@ enum Command {
     ///
     /// The service must not run on the same data directory meanwhile. Events are read and not touched.
     Rebuild,
+    /// Serve KurrentDB's protocol alone: an instant KurrentDB for other projects' tests.
+    ///
+    /// It prints its connection string when it is ready, and runs until SIGTERM, SIGINT or SIGHUP. Whoever reaches the port is
+    /// let in. No setting is read.
+    Kurrentdb {
+        /// The port; 0 takes a free one.
+        #[arg(long, default_value_t = 2113)]
+        port: u16,
+        /// The address to bind.
+        #[arg(long, default_value = "127.0.0.1", value_parser = <Host as Value>::parse)]
+        host: Host,
+        /// The directory that keeps the events; `:memory:` loses them at the end.
+        #[arg(long, default_value = ":memory:", value_parser = <DataDir as Value>::parse)]
+        data: DataDir,
+    },
 }
 
 const EXAMPLES: &str = "\
@@ -107,6 +122,7 @@ Examples:
   penguin-pool config                      What is in force, and why
   HTTP_PORT=8080 penguin-pool config       The environment wins over every file
   penguin-pool config --json | jq          The same for programs
+  penguin-pool kurrentdb --port 0          A KurrentDB in memory, on a free port
 
 Exit codes:
   0 success   1 failure   2 wrong command line   3 a setting cannot be used
@@ -140,6 +156,9 @@ fn execute(command: Command) -> Result<(), Failure> {
             if check { check_documents(&documents, &out) } else { Ok(documents.write_to(&out)?) }
         }
         Command::Rebuild => block_on(rebuild(Config::load()?))?,
+        Command::Kurrentdb { port, host, data } => {
+            block_on(serve_kurrentdb(&host, port, &data, |connection| print(&format!("{connection}\n"))))?
+        }
         Command::Config { markdown: true, .. } => print(&config::markdown_table()),
         Command::Config { example: true, .. } => print(&config::env_example()),
         Command::Config { json, .. } => {

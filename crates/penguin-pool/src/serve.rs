@@ -4,14 +4,19 @@ use crate::{
     app::{self, Parts, Service},
     cli::{Failure, FailureCode},
     config::{Config, DataDir, Host},
+    kurrentdb::{self, Listening, Wanted},
     ops::{Phase, logging, metrics::Metrics},
-    server::{End, Listeners},
+    security::Gate,
+    server::{self, End, Listeners},
     status::SERVICE,
 };
 use event_store::{Clock, RandomIds, SystemClock};
 use event_store_embedded::OpenError;
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long calls may take to finish when the protocol served alone stops.
+const ALONE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the service until it is told to stop.
 ///
@@ -31,18 +36,35 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     let listeners = Listeners::bind(&config.settings)
         .await
         .map_err(|(name, port, error)| unbindable(name, &host, port, &error))?;
+    let face = match kurrentdb::wanted(&config) {
+        Wanted::At(host, port) => {
+            Some(server::bind(&host, port).await.map_err(|e| unbindable_face(&host, port, &e))?)
+        }
+        Wanted::Off => None,
+        Wanted::NeedsAccounts => {
+            tracing::warn!(
+                "KurrentDB's protocol stays off: this environment lets nobody in without credentials, and there are no accounts"
+            );
+            None
+        }
+    };
     let data = config.settings.data_dir.clone();
     let ids = Arc::new(RandomIds);
     let store =
         app::open_store(&data, clock.clone(), ids.clone()).await.map_err(|e| unopenable(&data, &e))?;
+    if let Some(address) = face.as_ref().and_then(|f| f.local_addr().ok()).filter(|a| !a.ip().is_loopback()) {
+        tracing::warn!(%address, "KurrentDB's protocol lets in whoever reaches it, and it is not on this machine alone");
+    }
     let environment = config.environment.as_str();
     let parts = Parts { config, store, clock: clock.clone(), ids };
-    let service = Service::start(listeners, parts).await.map_err(failed)?;
+    let mut service = Service::start(listeners, parts).await.map_err(failed)?;
+    let face = face.map(|listener| service.serve_kurrentdb(listener)).transpose().map_err(failed)?;
     let url = format!("http://{}", service.address());
     tracing::info!(
         %url,
         docs = format!("{url}/api/docs"),
         sockets = %service.sockets_address(),
+        kurrentdb = face.map(connection_string),
         data = data_shown(&data),
         environment,
         version = env!("CARGO_PKG_VERSION"),
@@ -69,6 +91,39 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     }
     tracing::info!(elapsed_ms = millis(clock.monotonic().saturating_sub(stopping)), "stopped");
     Ok(())
+}
+
+/// Serves KurrentDB's protocol alone, until it is told to stop. `ready` is given the connection string.
+///
+/// # Errors
+/// Why it cannot begin, or could not end cleanly.
+pub async fn serve_kurrentdb(
+    host: &Host,
+    port: u16,
+    data: &DataDir,
+    ready: impl FnOnce(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let listener = server::bind(host, port).await.map_err(|e| unbindable_face(host, port, &e))?;
+    let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
+    let opened = app::open_store(data, clock.clone(), ids.clone()).await;
+    let store = opened.map_err(|e| unopenable(data, &e))?;
+    let gate = Gate::new(Arc::clone(&store));
+    let parts = kurrentdb::Parts { gate, clock, ids, patience: ALONE_PATIENCE };
+    let listening = Listening::start(listener, parts)?;
+    ready(&connection_string(listening.address()))?;
+    signals.next().await;
+    tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(signals.exit_code());
+    });
+    listening.stop().await.map_err(failed)?;
+    store.close().await.map_err(|e| failed(format!("the event store could not be closed cleanly: {e}")))
+}
+
+/// How KurrentDB's clients are told where a node is.
+fn connection_string(address: SocketAddr) -> String {
+    format!("kurrentdb://{address}?tls=false")
 }
 
 fn millis(duration: std::time::Duration) -> u64 {
@@ -101,6 +156,20 @@ fn unbindable(name: &str, host: &Host, port: u16, error: &io::Error) -> Failure 
             )
         }
         _ => format!("HOST: {host}:{port} cannot be bound: {error}"),
+    };
+    Failure { code: FailureCode::Address, message }
+}
+
+fn unbindable_face(host: &Host, port: u16, error: &io::Error) -> Failure {
+    let message = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "KURRENTDB_PORT: {host}:{port} is taken by another program; if it is the KurrentDB that is to keep the events, \
+             write EVENT_STORE=kurrentdb; if not, write KURRENTDB_PORT=off or another port"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("KURRENTDB_PORT: this user may not bind {host}:{port}; write a port from 1024 on, or off")
+        }
+        _ => format!("KURRENTDB_LISTEN: {host}:{port} cannot be bound: {error}"),
     };
     Failure { code: FailureCode::Address, message }
 }

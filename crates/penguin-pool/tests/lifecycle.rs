@@ -18,14 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn command(directory: &Path, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_penguin-pool"));
     command.env_clear().current_dir(directory);
+    command.envs([("HTTP_PORT", "0"), ("WS_PORT", "0"), ("KURRENTDB_PORT", "off"), ("DATA_DIR", "data")]);
+    command.envs([("LOG_LEVEL", "info"), ("LOG_FORMAT", "json")]);
     // What a process writes about itself is not what these tests count.
-    command.envs([
-        ("HTTP_PORT", "0"),
-        ("WS_PORT", "0"),
-        ("DATA_DIR", "data"),
-        ("LOG_LEVEL", "info"),
-        ("LOG_FORMAT", "json"),
-    ]);
     command.env("UPTIME_WATCH", "false");
     command.envs(variables.iter().copied());
     command
@@ -355,4 +350,70 @@ fn documents_are_written_and_checked() {
         assert!(document["paths"].get(path).is_some(), "{path}");
     }
     assert!(document["components"]["schemas"].get("DatabaseHealth").is_some());
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn kurrentdb_s_protocol_is_served_beside_the_api() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let process = Process::start(directory.path(), &[("KURRENTDB_PORT", &port.to_string())]);
+    assert_eq!(process.ready["kurrentdb"], format!("kurrentdb://127.0.0.1:{port}?tls=false"));
+    let mut node = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    node.set_read_timeout(Some(PATIENCE)).unwrap();
+    node.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    node.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_taken_kurrentdb_port_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output =
+        command(directory.path(), &[("KURRENTDB_PORT", &port.to_string()), ("LOG_LEVEL", "error")]).output();
+    let line = refused(&output.unwrap(), 4);
+    assert!(line.starts_with(&format!("KURRENTDB_PORT: 127.0.0.1:{port} is taken")), "{line}");
+    assert!(line.contains("EVENT_STORE=kurrentdb") && line.contains("KURRENTDB_PORT=off"), "{line}");
+}
+
+#[test]
+fn the_protocol_stays_off_where_credentials_are_needed() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let variables =
+        [("NODE_ENV", "staging"), ("KURRENTDB_PORT", &*port), ("HOST", "127.0.0.1"), ("SHUTDOWN_DELAY", "0")];
+    let process = Process::start(directory.path(), &variables);
+    assert!(process.ready["kurrentdb"].is_null(), "{}", process.ready);
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn the_protocol_alone_prints_its_address_and_ends_cleanly() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_penguin-pool"))
+        .args(["kurrentdb", "--port", "0", "--data", "events"])
+        .env_clear()
+        .current_dir(directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("kurrentdb://").unwrap().strip_suffix("?tls=false").unwrap();
+    TcpStream::connect(address).unwrap();
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(directory.path().join("events/log").is_dir());
 }

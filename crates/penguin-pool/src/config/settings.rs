@@ -25,10 +25,10 @@ settings! {
     kurrentdb_url: StoreUrl = "KURRENTDB_URL", Preset::Always("http://localhost:2113");
     /// The KurrentDB server's host, for a client of it.
     kurrentdb_host: Option<Host> = "KURRENTDB_HOST", Preset::Unset;
-    /// The address that the embedded store's KurrentDB protocol binds; `HOST` unless set. The protocol's own port is
-    /// not part of this version: nothing listens there yet.
+    /// The address that the embedded store's KurrentDB protocol binds; `HOST` unless set. Whoever reaches it is let in.
     kurrentdb_listen: Option<Host> = "KURRENTDB_LISTEN", Preset::Unset;
-    /// The port of KurrentDB's protocol, or `off`.
+    /// The port of KurrentDB's protocol (gRPC and HTTP) over the embedded store, or `off`. In staging and mainnet it stays
+    /// off until there are accounts.
     kurrentdb_port: OptionalPort = "KURRENTDB_PORT", Preset::Always("2113");
     /// The user that KurrentDB knows this service as.
     kurrentdb_username: String = "KURRENTDB_USERNAME", Preset::Always("admin");

@@ -23,8 +23,8 @@ endpoint! {
     ///
     /// With the embedded store the node is in this process and serves `/health/live`, `/info`, `/ping`, `/stats`,
     /// `/gossip` and `/streams/{name}` (AtomPub in JSON, for reading). What it answers is passed back as it is.
-    /// Credentials, cookies and what concerns one connection alone stay behind. The node's gRPC interface is not part of
-    /// this version.
+    /// Credentials, cookies and what concerns one connection alone stay behind. The node's gRPC interface is on its own
+    /// port (`KURRENTDB_PORT`).
     []
     async fn get_from_node(
         State(passage): State<Passage>,

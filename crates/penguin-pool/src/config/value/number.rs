@@ -82,14 +82,18 @@ pub struct OptionalPort(pub Option<u16>);
 
 impl Value for OptionalPort {
     fn form() -> String {
-        format!("{}, or off", u16::form())
+        format!("a port up to {}, or off (as is 0)", u16::MAX)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
         if text.eq_ignore_ascii_case("off") {
             return Ok(Self(None));
         }
-        text.parse().map(|port| Self(Some(port))).map_err(|_| "is neither a port nor off".to_owned())
+        match text.parse() {
+            Ok(0) => Ok(Self(None)),
+            Ok(port) => Ok(Self(Some(port))),
+            Err(_) => Err("is neither a port nor off".to_owned()),
+        }
     }
 
     fn show(&self) -> String {
