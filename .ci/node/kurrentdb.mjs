@@ -1,0 +1,200 @@
+// Drives the KurrentDB protocol with its official client for Node: `node kurrentdb.mjs kurrentdb://host:port?tls=false`.
+// Every line says what was seen; the first thing that is not so ends it with a failure.
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import {
+  ANY, BACKWARDS, END, FORWARDS, KurrentDBClient, NO_STREAM, START, STREAM_EXISTS, StreamDeletedError,
+  StreamNotFoundError, WrongExpectedVersionError, binaryEvent, eventTypeFilter, jsonEvent, streamNameFilter,
+} from "@kurrent/kurrentdb-client";
+
+const connection = process.argv[2];
+if (!connection) throw new Error("usage: node kurrentdb.mjs <connection string>");
+const client = KurrentDBClient.connectionString`${connection}`;
+const run = randomUUID();
+const name = (stream) => `node_${run}-${stream}`;
+const event = (n, type = "counted") => jsonEvent({ type, data: { n }, metadata: { by: "node" } });
+const events = (count) => Array.from({ length: count }, (_, n) => event(n));
+const collect = async (iterable) => {
+  const found = [];
+  for await (const { event } of iterable) found.push(event);
+  return found;
+};
+const steps = [];
+const step = (what, run) => steps.push([what, run]);
+// Follows until `enough` of what came holds, and not for ever.
+const follow = (subscription, enough) => new Promise((resolve, reject) => {
+  const came = [];
+  const timer = setTimeout(() => reject(new Error(`it never came; so far ${JSON.stringify(came)}`)), 30_000);
+  const take = (what) => {
+    came.push(what);
+    if (enough(came)) {
+      clearTimeout(timer);
+      resolve(came);
+    }
+  };
+  subscription.on("data", ({ event }) => take(event.revision));
+  subscription.on("caughtUp", () => take("caughtUp"));
+  subscription.on("error", (error) => { clearTimeout(timer); reject(error); });
+});
+
+for (const [how, options] of [["batch", {}], ["append", { credentials: { username: "admin", password: "changeit" } }]]) {
+  step(`each expected state, by ${how}`, async () => {
+    const stream = name(`states-${how}`);
+    const append = (streamState, list = events(1)) => client.appendToStream(stream, list, { streamState, ...options });
+    const first = await append(NO_STREAM);
+    assert.equal(first.success, true);
+    assert.equal(first.nextExpectedRevision, 0n);
+    const second = await append(0n, events(3));
+    assert.equal(second.nextExpectedRevision, 3n);
+    assert.ok(second.position.commit > first.position.commit);
+    await append(STREAM_EXISTS);
+    await append(ANY);
+    for (const wrong of [NO_STREAM, 1n, 99n]) {
+      await assert.rejects(append(wrong), (error) => {
+        assert.ok(error instanceof WrongExpectedVersionError, String(error));
+        assert.equal(error.actualState, 5n);
+        assert.equal(error.streamName, stream);
+        return true;
+      });
+    }
+  });
+  step(`the same ids twice are written once, by ${how}`, async () => {
+    const stream = name(`again-${how}`);
+    const list = events(2);
+    const first = await client.appendToStream(stream, list, { streamState: NO_STREAM, ...options });
+    const again = await client.appendToStream(stream, list, { streamState: NO_STREAM, ...options });
+    assert.deepEqual(again, first);
+  });
+}
+
+step("a large batch in chunks", async () => {
+  const stream = name("chunks");
+  const data = Buffer.alloc(100_000, 7);
+  const list = Array.from({ length: 40 }, () => binaryEvent({ type: "large", data }));
+  const written = await client.appendToStream(stream, list, { batchAppendSize: 1 << 20 });
+  assert.equal(written.nextExpectedRevision, 39n);
+  const read = await collect(client.readStream(stream));
+  assert.equal(read.length, 40);
+  assert.ok(read.every((e) => !e.isJson && Buffer.compare(Buffer.from(e.data), data) === 0));
+});
+
+step("several streams at once", async () => {
+  const [a, b] = [name("multi-a"), name("multi-b")];
+  const string = (n) => jsonEvent({ type: "counted", data: { n }, metadata: { by: "node" } });
+  const written = await client.multiStreamAppend([
+    { streamName: a, events: [string(1), string(2)], expectedState: NO_STREAM },
+    { streamName: b, events: [string(3)], expectedState: ANY },
+  ]);
+  assert.deepEqual(written.responses.map((r) => [r.streamName, r.revision]).sort(), [[a, 1n], [b, 0n]].sort());
+  const wrong = client.multiStreamAppend([
+    { streamName: a, events: [string(4)], expectedState: ANY },
+    { streamName: b, events: [string(5)], expectedState: 7n },
+  ]);
+  await assert.rejects(wrong, (error) => error instanceof WrongExpectedVersionError);
+  assert.equal((await collect(client.readStream(a))).length, 2, "nothing was written");
+});
+
+step("a stream in both directions", async () => {
+  const stream = name("read");
+  await client.appendToStream(stream, events(1500));
+  const revisions = async (options) => (await collect(client.readStream(stream, options))).map((e) => Number(e.revision));
+  const all = Array.from({ length: 1500 }, (_, n) => n);
+  assert.deepEqual(await revisions({ direction: FORWARDS, fromRevision: START }), all);
+  assert.deepEqual(await revisions({ direction: BACKWARDS, fromRevision: END }), [...all].reverse());
+  assert.deepEqual(await revisions({ fromRevision: 1498n }), [1498, 1499]);
+  assert.deepEqual(await revisions({ direction: BACKWARDS, fromRevision: 1n }), [1, 0]);
+  assert.deepEqual(await revisions({ maxCount: 2 }), [0, 1]);
+  const [first] = await collect(client.readStream(stream, { maxCount: 1 }));
+  assert.deepEqual([first.type, first.data, first.metadata, first.isJson], ["counted", { n: 0 }, { by: "node" }, true]);
+});
+
+step("everything, filtered, in both directions", async () => {
+  await client.appendToStream(name("all-a"), [event(1, `${run}-a`), event(2, `${run}-b`)]);
+  await client.appendToStream(name("all-b"), [event(3, `${run}-a`)]);
+  const numbers = async (options) => (await collect(client.readAll(options))).map((e) => e.data.n);
+  const type = eventTypeFilter({ prefixes: [`${run}-a`] });
+  assert.deepEqual(await numbers({ filter: type }), [1, 3]);
+  const stream = streamNameFilter({ regex: `^node_${run}-all-` });
+  assert.deepEqual(await numbers({ filter: stream }), [1, 2, 3]);
+  assert.deepEqual(await numbers({ filter: stream, direction: BACKWARDS, fromPosition: END, maxCount: 2 }), [3, 2]);
+});
+
+step("a subscription to a stream, caught up and live", async () => {
+  const stream = name("followed");
+  await client.appendToStream(stream, events(3));
+  const subscription = client.subscribeToStream(stream, { fromRevision: 0n });
+  const came = follow(subscription, (came) => came.includes(4n));
+  subscription.once("caughtUp", () => client.appendToStream(stream, events(2)));
+  assert.deepEqual(await came, [1n, 2n, "caughtUp", 3n, 4n]);
+  await subscription.unsubscribe();
+});
+
+step("a filtered subscription to everything, with checkpoints", async () => {
+  const stream = name("filtered");
+  await client.appendToStream(stream, events(2));
+  const checkpoints = [];
+  const filter = streamNameFilter({
+    prefixes: [stream],
+    checkpointInterval: 1,
+    checkpointReached: (_, position) => checkpoints.push(position),
+  });
+  const subscription = client.subscribeToAll({ fromPosition: START, filter });
+  const came = await follow(subscription, (came) => came.includes("caughtUp"));
+  assert.deepEqual(came, [0n, 1n, "caughtUp"]);
+  assert.ok(checkpoints.length > 0);
+  await subscription.unsubscribe();
+});
+
+step("metadata", async () => {
+  const stream = name("metadata");
+  await client.appendToStream(stream, events(5));
+  await client.setStreamMetadata(stream, { maxCount: 2, colour: "blue" });
+  const { metadata } = await client.getStreamMetadata(stream);
+  assert.deepEqual([metadata.maxCount, metadata.colour], [2, "blue"]);
+  assert.deepEqual((await collect(client.readStream(stream))).map((e) => e.revision), [3n, 4n]);
+});
+
+step("delete, and what comes after", async () => {
+  const stream = name("deleted");
+  await client.appendToStream(stream, events(2));
+  assert.ok((await client.deleteStream(stream)).position);
+  await assert.rejects(collect(client.readStream(stream)), (error) => error instanceof StreamNotFoundError);
+  const back = await client.appendToStream(stream, events(1), { streamState: NO_STREAM });
+  assert.equal(back.nextExpectedRevision, 2n);
+  await assert.rejects(client.deleteStream(stream, { expectedRevision: 9n }), (error) => {
+    assert.ok(error instanceof WrongExpectedVersionError, String(error));
+    assert.equal(error.actualState, 2n);
+    return true;
+  });
+});
+
+step("tombstone", async () => {
+  const stream = name("tombstoned");
+  await client.appendToStream(stream, events(2));
+  await client.tombstoneStream(stream);
+  const deleted = (error) => error instanceof StreamDeletedError && error.streamName === stream;
+  await assert.rejects(collect(client.readStream(stream)), deleted);
+  await assert.rejects(client.appendToStream(stream, events(1)), deleted);
+});
+
+step("a stream that is not there", async () => {
+  await assert.rejects(collect(client.readStream(name("absent"))), (error) => error instanceof StreamNotFoundError);
+});
+
+step("a cluster of one is discovered", async () => {
+  const discovering = KurrentDBClient.connectionString`${connection.replace("kurrentdb://", "kurrentdb+discover://")}`;
+  await discovering.appendToStream(name("discovered"), events(1));
+  await discovering.dispose();
+});
+
+step("what is not served says so", async () => {
+  await assert.rejects(client.listProjections());
+  await assert.rejects(client.enableProjection("p"));
+});
+
+for (const [what, run] of steps) {
+  await run();
+  console.log(`ok   ${what}`);
+}
+console.log(`${steps.length} steps, all as they should be`);
+await client.dispose();
