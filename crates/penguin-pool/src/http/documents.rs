@@ -1,6 +1,6 @@
 //! The documents: OpenAPI 3.1 and 3.0.3, as JSON and YAML, made once from what is served.
 
-use super::{ApiError, Routes, ValidQuery, finish, routes::Collected};
+use super::{ApiError, Routes, ValidQuery, finish, query, routes::Collected};
 use aide::{
     openapi::{Info, License, OpenApi, Server, Tag},
     swagger::Swagger,
@@ -9,6 +9,7 @@ use axum::{
     Router,
     extract::State,
     http::header,
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -94,6 +95,9 @@ pub fn build(routes: impl FnOnce() -> Routes) -> Result<(Router, Documents), Str
     let router = router.finish_api(&mut api);
     let documents =
         Documents::of(&api, &components).map_err(|e| format!("the API's documents cannot be made: {e}"))?;
+    let described = serde_json::to_value(&api).map_err(|e| e.to_string())?;
+    let without_query = query::without_query(&described);
+    let router = router.layer(middleware::from_fn_with_state(without_query, query::refuse));
     let router = router.merge(documents_router(documents.clone()));
     Ok((answered(router), documents))
 }

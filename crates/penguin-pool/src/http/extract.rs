@@ -61,6 +61,11 @@ pub fn valid_text<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> R
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let no_json = |e| ApiError::new(ErrorCode::InvalidJson, format!("The body is not JSON: {e}"));
+    // serde would take an array for an object, field by field.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(no_json)?;
+        return Err(ApiError::invalid(vec![Detail::new("", "must be an object")]));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = match serde_path_to_error::deserialize(&mut json) {
         Ok(value) => value,

@@ -13,6 +13,7 @@ mod error;
 mod extract;
 mod feed;
 mod finish;
+mod query;
 mod routes;
 #[cfg(test)]
 mod tests;

@@ -146,7 +146,8 @@ impl Routes {
 const REFUSALS: &str = "x-refusals";
 
 /// What the layers around every route can answer.
-const ALWAYS: [ErrorCode; 5] = [
+const ALWAYS: [ErrorCode; 6] = [
+    ErrorCode::ValidationFailed,
     ErrorCode::RateLimited,
     ErrorCode::InternalError,
     ErrorCode::ConnectionError,

@@ -149,6 +149,7 @@ async fn faults_of_shape_name_their_path() {
         (r#"{"firstName":"a"}"#, "weightKg"),
         (r#"{"firstName":"a","firstName":"b","weightKg":3}"#, "firstName"),
         ("[]", ""),
+        (r#"["a",3]"#, ""),
     ] {
         let (status, answer) = post(body).await;
         assert_eq!((status, &answer["type"]), (400, &json!("validation-failed")), "{body}");
@@ -176,6 +177,15 @@ async fn what_is_no_json_too_deep_too_large_or_of_another_type_is_refused() {
         let (status, answer, _) = ask("POST", "/penguins", header, "{}").await;
         assert_eq!((status, &answer["type"]), (415, &json!("unsupported-media-type")));
     }
+}
+
+#[tokio::test]
+async fn an_operation_without_a_query_takes_none() {
+    let (status, answer, _) =
+        ask("POST", "/penguins?x=1", &[JSON], r#"{"firstName":"a","weightKg":3}"#).await;
+    assert_eq!((status, &answer["details"][0]["path"]), (400, &json!("x")), "{answer}");
+    let (status, ..) = ask("POST", "/penguins?", &[JSON], r#"{"firstName":"a","weightKg":3}"#).await;
+    assert_eq!(status, 201);
 }
 
 #[tokio::test]
