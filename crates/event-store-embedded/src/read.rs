@@ -7,6 +7,7 @@ use crate::{
     page::Budget,
     shared::Shared,
 };
+use bytes::Bytes;
 use event_store::{
     AllPage, Direction, Error, EventType, NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent,
     ResolvedEvent, Result, Revision, StreamInfo, StreamPage,
@@ -110,6 +111,8 @@ impl Shared {
                 if !budget.take(&event) {
                     break;
                 }
+                // What lies between two events that match is nobody's: it must not live as long as they do.
+                let event = if read.filter.is_some() { apart(event) } else { event };
                 page.events.push(resolve(links.as_mut(), event)?);
             }
             next = if forwards { Some(position + 1).filter(|p| *p < end) } else { position.checked_sub(1) };
@@ -196,13 +199,14 @@ impl Shared {
         Ok(spots)
     }
 
-    /// The event at a spot, which must be what the index says.
+    /// The event at a spot, which must be what the index says. A stream's events may lie far apart, so each has memory of
+    /// its own.
     fn event_of(&self, cursor: &mut Cursor<'_>, stream: &StreamRef, spot: Spot) -> Result<RecordedEvent> {
         let event = cursor.event(spot.position)?;
         if event.stream != stream.name || event.revision != spot.revision {
             return Err(self.hole(stream, spot.revision));
         }
-        Ok(event)
+        Ok(apart(event))
     }
 
     fn hole(&self, stream: &StreamRef, revision: Revision) -> Error {
@@ -272,6 +276,12 @@ impl Shared {
     }
 }
 
+/// An event with memory of its own, where it would keep a whole window of the log alive otherwise.
+fn apart(event: RecordedEvent) -> RecordedEvent {
+    let (data, metadata) = (Bytes::copy_from_slice(&event.data), Bytes::copy_from_slice(&event.metadata));
+    RecordedEvent { data, metadata, ..event }
+}
+
 /// The revisions to read, first and last in the order of reading.
 fn range(readable: &Readable, read: &ReadStream) -> Option<(Revision, Revision)> {
     let (first, last) = (readable.first?, readable.last);
@@ -335,5 +345,34 @@ fn resolve(links: Option<&mut Links<'_>>, event: RecordedEvent) -> Result<Resolv
             Ok(ResolvedEvent { event: links.target(&event)?, link: Some(event) })
         }
         _ => Ok(event.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Engine, Options};
+    use event_store::{
+        EventFilter, EventStore, ExpectedState, NewEvent, ReadAll, ReadStream, ResolvedEvent, StreamName,
+    };
+
+    /// Thousands of feeds hold a page each: a page costs what its events do, not what lies between them in the log.
+    #[tokio::test]
+    async fn events_that_lie_apart_do_not_keep_what_lies_between_them() {
+        let engine = Engine::open(Options::in_memory()).unwrap();
+        let (wanted, other) = (StreamName::new("wanted").unwrap(), StreamName::new("other").unwrap());
+        for number in 0..20_u128 {
+            let stream = if number % 2 == 0 { &wanted } else { &other };
+            let event =
+                NewEvent::json(uuid::Uuid::from_u128(number + 1), "Lent", format!("{{\"n\":{number}}}"));
+            engine.append(stream, ExpectedState::Any, vec![event]).await.unwrap();
+        }
+        let filter = EventFilter::stream_prefix(["wanted"]);
+        let filtered = engine.read_all(ReadAll::forwards(100).filter(filter)).await.unwrap().events;
+        let own = engine.read_stream(&wanted, ReadStream::forwards(100)).await.unwrap().events;
+        for page in [filtered, own] {
+            assert_eq!(page.len(), 10);
+            let alone = |event: &ResolvedEvent| event.event.as_ref().unwrap().data.is_unique();
+            assert!(page.iter().all(alone), "an event shares memory with others");
+        }
     }
 }

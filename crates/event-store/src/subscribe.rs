@@ -49,7 +49,8 @@ pub enum SubscriptionMessage {
     FellBehind,
 }
 
-/// A running subscription. It is pulled: a reader that stops costs no memory, and dropping it ends it.
+/// A running subscription. It is pulled: a reader that stops holds at most one small page of events that it has not
+/// taken, however much is written meanwhile, and dropping it ends it.
 ///
 /// It ends only with an error: [`crate::Error::StreamDeleted`] when the stream it follows is tombstoned (after the
 /// `$streamDeleted` event, if that came while it ran), [`crate::Error::Closed`] when the store is closed.
