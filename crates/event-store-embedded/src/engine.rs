@@ -16,7 +16,8 @@ use crate::{
 use event_store::{
     AllPage, Appended, AppendedMany, Capabilities, Deleted, Error, EventStore, EventType, ExpectedState,
     NewEvent, Position, ReadAll, ReadStream, Result, StoreId, StoreState, StoreStatistics, StreamInfo,
-    StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription,
+    StreamMetadata, StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription,
+    VersionedMetadata,
 };
 use std::{
     sync::{
@@ -31,7 +32,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 const QUEUE: usize = 4096;
 /// How many bytes of events wait for the writer at most, in KiB.
 const ROOM_KIB: u32 = 512 << 10;
-/// How many appends look up what is not in memory at one time.
+/// How many appends, and short looks at one stream, look up what is not in memory at one time.
 const LOOKERS: usize = 4;
 /// The most bytes that one append may take in the log, names and heads of records included.
 const MAX_ENCODED: usize = 1 << 30;
@@ -294,9 +295,26 @@ impl EventStore for Engine {
         self.shared.blocking(move |shared| shared.read_all(&read)).await
     }
 
+    // An append through the API asks for these two first: pages that others read must not keep it waiting.
+
+    async fn metadata(&self, stream: &StreamName) -> Result<VersionedMetadata> {
+        let invalid = || Error::InvalidArgument(format!("'{stream}' is a metastream and has no metadata"));
+        let metastream = self.stream(&stream.metastream().ok_or_else(invalid)?);
+        let newest = move |shared: &Shared| shared.read_stream(&metastream, &ReadStream::backwards(1));
+        let page = match self.shared.looking(newest).await {
+            Err(Error::StreamNotFound(_)) => return Ok(VersionedMetadata::default()),
+            other => other?,
+        };
+        let event = page.events.into_iter().find_map(|e| e.event);
+        Ok(event.map_or_else(VersionedMetadata::default, |e| VersionedMetadata {
+            revision: Some(e.revision),
+            metadata: StreamMetadata::from_json(&e.data),
+        }))
+    }
+
     async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
         let stream = self.stream(stream);
-        self.shared.blocking(move |shared| shared.stream_info(&stream)).await
+        self.shared.looking(move |shared| shared.stream_info(&stream)).await
     }
 
     async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
@@ -374,5 +392,28 @@ impl Drop for Engine {
         self.queue = None;
         // Nothing is left to be reported to.
         let _ = finish(&self.shared, &mut lock(&self.threads), false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_look_at_a_stream_does_not_wait_for_those_who_read_pages() {
+        let engine = Engine::open(Options::in_memory()).unwrap();
+        let stream = StreamName::new("penguins").unwrap();
+        let metadata = StreamMetadata { max_count: Some(3), ..StreamMetadata::default() };
+        let id = uuid::Uuid::from_u128(1);
+        engine.set_metadata(&stream, ExpectedState::NoStream, &metadata, id).await.unwrap();
+        // Every place of those who read pages is taken.
+        let places = engine.shared.readers.available_permits();
+        let _reading = engine.shared.readers.try_acquire_many(u32::try_from(places).unwrap()).unwrap();
+        let looks = async {
+            assert_eq!(engine.metadata(&stream).await.unwrap().metadata.max_count, Some(3));
+            assert!(matches!(engine.stream_info(&stream).await, Err(Error::StreamNotFound(_))));
+        };
+        tokio::time::timeout(Duration::from_secs(30), looks).await.unwrap();
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// Bounds the threads that read at one time.
     pub(crate) readers: Semaphore,
-    /// The same for the short looks that an append takes: slow reads must not keep appends waiting.
+    /// The same for the short looks that an append takes, and those at a stream's metadata and ends: slow reads must not keep appends waiting.
     pub(crate) lookers: Semaphore,
 }
 
@@ -103,7 +103,7 @@ impl Shared {
         self.run(|shared| &shared.readers, work).await
     }
 
-    /// The same for an append's own looks into the store.
+    /// The same for an append's own looks into the store, and for others as short.
     pub(crate) async fn looking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
