@@ -295,4 +295,46 @@ mod tests {
             prop_assert_eq!(reopened.last(key(0), position).unwrap(), plain.last(key(0), position).unwrap());
         }
     }
+
+    #[test]
+    fn a_batch_that_failed_is_tried_again_however_busy_the_writer_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index.sqlite");
+        let hashing = Hashing::new(1);
+        let stored = Stored { store_id: uuid::Uuid::nil(), hashing, mark: Mark::default() };
+        let sqlite = Sqlite::create(&path, &stored).unwrap();
+        let limits = IndexLimits { batch: 1, interval: Duration::from_millis(200), ..LIMITS };
+        let index = Index::new(Some(sqlite), hashing, limits, Mark::default());
+        let other = rusqlite::Connection::open(&path).unwrap();
+        other.execute_batch("ALTER TABLE runs RENAME TO away").unwrap();
+        let run = Run { first_revision: 0, first_position: 0, count: 1 };
+        let entries = Entries { runs: vec![(key(1), run)], blocks: Vec::new() };
+        index.add(&entries, Mark { position: 1, ..Mark::default() });
+        let patience = Duration::from_secs(30);
+        let until = |failed: bool| {
+            let work = lock(&index.work);
+            let waiting = |work: &mut Work| work.failure.is_some() != failed;
+            let (_work, waited) = index.changed.wait_timeout_while(work, patience, waiting).unwrap();
+            assert!(!waited.timed_out(), "failed: {failed}");
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| run_indexer(&index));
+            until(true);
+            other.execute_batch("ALTER TABLE away RENAME TO runs").unwrap();
+            let busy = std::sync::atomic::AtomicBool::new(true);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while busy.load(std::sync::atomic::Ordering::Relaxed) {
+                        index.changed.notify_all();
+                        std::thread::yield_now();
+                    }
+                });
+                let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| until(false)));
+                busy.store(false, std::sync::atomic::Ordering::Relaxed);
+                index.stop();
+                tried.unwrap();
+            });
+        });
+        assert_eq!(index.last(key(1), 1).unwrap(), Some(Spot { revision: 0, position: 0 }));
+    }
 }

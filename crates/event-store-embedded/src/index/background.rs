@@ -7,28 +7,21 @@ use std::sync::PoisonError;
 /// Runs until [`Index::stop`].
 pub(crate) fn run(index: &Index) {
     loop {
-        let mut work = lock(&index.work);
-        let mut waited = false;
-        loop {
-            if work.stop {
-                return;
-            }
-            if work.failure.is_none() && work.rows >= index.limits.batch {
-                break;
-            }
-            if work.rows == 0 {
-                work = index.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            if waited {
-                break;
-            }
-            let (guard, timeout) = index
-                .changed
-                .wait_timeout(work, index.limits.interval)
-                .unwrap_or_else(PoisonError::into_inner);
-            work = guard;
-            waited = timeout.timed_out();
+        let work = lock(&index.work);
+        let work = index
+            .changed
+            .wait_while(work, |work| !work.stop && work.rows == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        // The interval is counted from here on, however often the writer wakes this thread: a batch that could not be
+        // written is tried again when it is over, under load too.
+        let (work, _) = index
+            .changed
+            .wait_timeout_while(work, index.limits.interval, |work| {
+                !work.stop && (work.failure.is_some() || work.rows < index.limits.batch)
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        if work.stop {
+            return;
         }
         drop(work);
         if let Err(error) = index.flush(true) {
