@@ -50,14 +50,27 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     };
     let data = config.settings.data_dir.clone();
     let ids = Arc::new(RandomIds);
-    let store =
-        app::open_store(&data, clock.clone(), ids.clone()).await.map_err(|e| unopenable(&data, &e))?;
     if let Some(address) = face.as_ref().and_then(|f| f.local_addr().ok()).filter(|a| !a.ip().is_loopback()) {
         tracing::warn!(%address, "KurrentDB's protocol lets in whoever reaches it, and it is not on this machine alone");
     }
     let environment = config.environment.as_str();
-    let parts = Parts { config, store, clock: clock.clone(), ids };
-    let mut service = Service::start(listeners, parts).await.map_err(failed)?;
+    let beginning = async {
+        tracing::debug!(data = data_shown(&data), "opening the store");
+        let store =
+            app::open_store(&data, clock.clone(), ids.clone()).await.map_err(|e| unopenable(&data, &e))?;
+        let parts = Parts { config, store, clock: clock.clone(), ids };
+        Service::start(listeners, parts).await.map_err(failed)
+    };
+    let mut service = tokio::select! {
+        biased;
+        name = signals.next() => {
+            // Opening cannot be told to stop, and may take long. It answered nobody yet, and any of its steps may be the
+            // last: the next start begins where this one was.
+            tracing::warn!(signal = name, "ended at once: the service had not begun yet");
+            std::process::exit(signals.exit_code());
+        }
+        begun = beginning => begun?,
+    };
     let face = face.map(|listener| service.serve_kurrentdb(listener)).transpose().map_err(failed)?;
     let url = format!("http://{}", service.address());
     tracing::info!(

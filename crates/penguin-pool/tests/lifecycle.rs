@@ -119,6 +119,27 @@ fn a_service_says_where_it_is_and_ends_cleanly_at_each_signal() {
 }
 
 #[test]
+fn a_signal_ends_a_service_whose_store_takes_long_to_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start(directory.path(), &[]);
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+    // Opening waits for this lock for many seconds.
+    let index = rusqlite::Connection::open(directory.path().join("data/index.sqlite")).unwrap();
+    index.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let mut child = command(directory.path(), &[("LOG_LEVEL", "debug")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(child.stdout.take().unwrap());
+    let mut process = Process { child, log, ready: Value::Null };
+    process.log_until("opening the store");
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(143));
+}
+
+#[test]
 fn a_port_that_is_taken_is_one_line_and_code_4() {
     let directory = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
