@@ -1,5 +1,7 @@
 //! The listener: binds, serves, and ends without cutting anybody off.
 
+mod stalled;
+
 use crate::{
     config::{Host, Settings},
     ops::{Lifecycle, Phase},
@@ -13,15 +15,22 @@ use hyper_util::{
         graceful::{GracefulConnection, GracefulShutdown},
     },
 };
-use std::{error::Error, io, net::SocketAddr, time::Duration};
+use stalled::Stalled;
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task::JoinSet,
 };
 use tower::Service as _;
 
 /// How long a connection may take to send a request's head, and stay open without one.
 const IDLE: Duration = Duration::from_secs(75);
+/// How long a client may take nothing of what is sent to it.
+const STALLED: Duration = Duration::from_secs(60);
+/// How many HTTP connections a listener serves at one time. Those beyond wait in the system's queue until others end; a
+/// connection that became a socket is counted by the sockets' own limits instead.
+const MOST_CONNECTIONS: usize = 10_000;
 
 /// Binds an address. A host name is looked up, and the first of its addresses that can be bound is taken.
 ///
@@ -76,19 +85,35 @@ impl End {
 
 /// Serves until the service drains; then takes no more connections, and gives those that are busy `patience` to finish.
 pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle, patience: Duration) -> End {
+    serve_at_most(MOST_CONNECTIONS, listener, router, lifecycle, patience).await
+}
+
+async fn serve_at_most(
+    most: usize,
+    listener: TcpListener,
+    router: Router,
+    lifecycle: Lifecycle,
+    patience: Duration,
+) -> End {
+    let places = Arc::new(Semaphore::new(most));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut draining = Box::pin(lifecycle.reached(Phase::Draining));
     loop {
-        let accepted = tokio::select! {
+        let place_and_accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
             biased;
             () = &mut draining => break,
-            accepted = listener.accept() => accepted,
+            both = place_and_accepted => both,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let connection = graceful.watch(connection(stream, peer, router.clone()));
                 connections.spawn(async move {
+                    let _place = place;
                     if let Err(error) = connection.await {
                         tracing::trace!(%peer, %error, "a connection ended early");
                     }
@@ -122,7 +147,7 @@ fn connection(
     let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
     server.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     // An upgraded connection is its socket's from then on, and no longer waited for here.
-    server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
+    server.serve_connection_with_upgrades(TokioIo::new(Stalled::new(stream, STALLED)), service).into_owned()
 }
 
 /// A connection that was gone before it was taken is nobody's trouble. With no file descriptors left, waiting for some
@@ -132,5 +157,45 @@ async fn after_failed_accept(error: &io::Error) {
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         tracing::error!(%error, "a connection could not be taken; trying again in 1 s");
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const GENEROUS: Duration = Duration::from_secs(30);
+
+    async fn ask(address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+        stream
+    }
+
+    async fn answered(stream: &mut TcpStream) {
+        let mut start = [0; 12];
+        tokio::time::timeout(GENEROUS, stream.read_exact(&mut start)).await.unwrap().unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200");
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_most_waits_for_another_to_end() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let lifecycle = Lifecycle::new();
+        let serving = tokio::spawn(serve_at_most(1, listener, router, lifecycle.clone(), GENEROUS));
+        let mut first = ask(address).await;
+        answered(&mut first).await;
+        let mut second = ask(address).await;
+        let soon = tokio::time::timeout(Duration::from_millis(200), second.readable()).await;
+        assert!(soon.is_err(), "it was served while the first was open");
+        drop(first);
+        answered(&mut second).await;
+        drop(second);
+        // Whoever waits for a place does not keep the service from ending.
+        lifecycle.advance(Phase::Draining);
+        assert_eq!(tokio::time::timeout(GENEROUS, serving).await.unwrap().unwrap(), End::Clean);
     }
 }
