@@ -261,3 +261,20 @@ async fn what_makes_no_sense_is_refused_by_name() {
     assert!(matches!(refused, Err(CatalogueError::Invalid { path, .. }) if path == "cursor"));
     catalogue.stop().await;
 }
+
+#[tokio::test]
+async fn the_longest_streams_metadata_can_be_written_again() {
+    let mut world = World::new();
+    let catalogue = world.open_memory().await;
+    let longest = "x".repeat(1024);
+    for owner in ["anna", "ben"] {
+        world.describe(&longest, json!({ "owner": owner })).await;
+        // A batch of its own: the second one reads what the first one saved.
+        world.settle(&catalogue).await;
+    }
+    world.append(&longest, "Lent", &[json!({})]).await;
+    world.settle(&catalogue).await;
+    let shown = catalogue.stream(&name(&longest)).await.unwrap().unwrap();
+    assert_eq!(shown.metadata_revision, Some(1));
+    catalogue.stop().await;
+}
