@@ -17,8 +17,8 @@ use std::{
     sync::Arc,
 };
 
-/// Gives events of a stream from one revision up to, and without, another: those that truncation took out of the
-/// catalogue and other metadata brings back. Fewer than asked for where the store no longer gives them.
+/// Gives a page of a stream's events, newest first, from before the second revision down to the first: those that
+/// truncation took out of the catalogue and other metadata brings back. None where the store no longer gives them.
 pub(super) type Refill<'a> = dyn FnMut(&StreamName, Revision, Revision) -> Result<Vec<RecordedEvent>> + 'a;
 
 /// Which streams are searched by content.
@@ -227,16 +227,22 @@ impl<'e> Batch<'_, 'e> {
         if !touched.metadata_changed || touched.stream.last.is_none() || floor >= touched.stream.kept_from {
             return Ok(());
         }
-        let events = refill(&touched.stream.name, floor, touched.stream.kept_from)?;
-        for event in events.iter().rev() {
-            let stream = &mut touched.stream;
-            stream.kept_from = event.revision;
-            stream.kept_before -= i64::try_from(event.size()).unwrap_or(i64::MAX);
-            stream.kept += 1;
-            let (id, before) = (stream.id, stream.kept_before);
-            let kind = self.event_type(event.event_type.as_str())?;
-            *touched.types.entry(kind).or_default() += 1;
-            self.insert(event, id, kind, before)?;
+        // Page by page: the whole stream may be far larger than memory.
+        while floor < touched.stream.kept_from {
+            let events = refill(&touched.stream.name, floor, touched.stream.kept_from)?;
+            if events.is_empty() {
+                break;
+            }
+            for event in &events {
+                let stream = &mut touched.stream;
+                stream.kept_from = event.revision;
+                stream.kept_before -= i64::try_from(event.size()).unwrap_or(i64::MAX);
+                stream.kept += 1;
+                let (id, before) = (stream.id, stream.kept_before);
+                let kind = self.event_type(event.event_type.as_str())?;
+                *touched.types.entry(kind).or_default() += 1;
+                self.insert(event, id, kind, before)?;
+            }
         }
         Ok(())
     }

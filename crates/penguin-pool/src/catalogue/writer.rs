@@ -170,7 +170,8 @@ impl Worker {
     }
 }
 
-/// Reads what the store still gives of a stream, from one revision up to and without another.
+/// Reads a page of what the store still gives of a stream, backwards: from before one revision down to another. Read while
+/// the stream goes on being truncated, so only what hangs together with the rest is taken.
 fn refill(
     runtime: &Handle,
     store: &dyn EventStore,
@@ -178,24 +179,20 @@ fn refill(
     from: Revision,
     before: Revision,
 ) -> Result<Vec<RecordedEvent>> {
-    let mut events = Vec::new();
-    let mut next = Some(from);
-    while let Some(at) = next.filter(|at| *at < before) {
-        let read = ReadStream::forwards(1000).from(ReadFrom::At(at));
-        let page = match runtime.block_on(store.read_stream(name, read)) {
-            Ok(page) => page,
-            // What happened to the stream since then is still to come.
-            Err(event_store::Error::StreamNotFound(_) | event_store::Error::StreamDeleted(_)) => break,
-            Err(error) => return Err(error.into()),
-        };
-        let wanted = page.events.into_iter().filter_map(|event| event.event);
-        events.extend(wanted.take_while(|event| event.revision < before));
-        next = page.next;
-    }
-    // Read page by page while the stream goes on being truncated: only what hangs together with the rest is taken.
-    let whole = (0..events.len())
-        .rev()
-        .take_while(|i| events[*i].revision + (events.len() - i) as u64 == before)
-        .count();
-    Ok(events.split_off(events.len() - whole))
+    let Some(mut next) = before.checked_sub(1).filter(|last| *last >= from) else { return Ok(Vec::new()) };
+    let read = ReadStream::backwards(1000).from(ReadFrom::At(next));
+    let page = match runtime.block_on(store.read_stream(name, read)) {
+        Ok(page) => page,
+        // What happened to the stream since then is still to come.
+        Err(event_store::Error::StreamNotFound(_) | event_store::Error::StreamDeleted(_)) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let hangs_together = |event: &RecordedEvent| {
+        let fits = event.revision == next && event.revision >= from;
+        next = next.wrapping_sub(1);
+        fits
+    };
+    Ok(page.events.into_iter().filter_map(|event| event.event).take_while(hangs_together).collect())
 }

@@ -278,3 +278,20 @@ async fn the_longest_streams_metadata_can_be_written_again() {
     assert_eq!(shown.metadata_revision, Some(1));
     catalogue.stop().await;
 }
+
+#[tokio::test]
+async fn a_long_stream_comes_back_whole_when_its_truncation_is_lifted() {
+    let mut world = World::new();
+    let catalogue = world.open_memory().await;
+    let many: Vec<Value> = (0..2500).map(|n| json!({ "n": n })).collect();
+    world.append("loan-1", "Lent", &many).await;
+    world.describe("loan-1", json!({ "$tb": 2500 })).await;
+    world.settle(&catalogue).await;
+    assert_eq!(catalogue.stream(&name("loan-1")).await.unwrap().unwrap().event_count, 0);
+    world.describe("loan-1", json!({ "$tb": 100 })).await;
+    world.settle(&catalogue).await;
+    let shown = catalogue.stream(&name("loan-1")).await.unwrap().unwrap();
+    assert_eq!((shown.event_count, shown.first_revision), (2400, Some(100)));
+    assert_eq!(catalogue.statistics().await.unwrap().total_events, 2400);
+    catalogue.stop().await;
+}
