@@ -11,7 +11,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Where the catalogue is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,10 @@ pub(super) struct Database {
     /// SQLite in memory has no snapshots, so there readers and the writer take turns. In a file they do not meet.
     turns: RwLock<()>,
     idle: Mutex<Vec<(u64, Connection)>>,
-    permits: Semaphore,
+    /// One for each query that may run. It goes with the query, whose caller may hang up before it ends.
+    permits: Arc<Semaphore>,
+    /// Searches take one of these too: fewer, so that there is always a reader for what is quick.
+    searches: Arc<Semaphore>,
     /// Counted up when the file is thrown away: older connections still look at the old one.
     generation: AtomicU64,
     /// Told when a reader meets damage.
@@ -76,7 +79,8 @@ impl Database {
             uri,
             turns: RwLock::new(()),
             idle: Mutex::default(),
-            permits: Semaphore::new(readers.max(1)),
+            permits: Arc::new(Semaphore::new(readers.max(1))),
+            searches: Arc::new(Semaphore::new(readers.saturating_sub(1).max(1))),
             generation: AtomicU64::new(0),
             damaged: Notify::new(),
         }
@@ -137,6 +141,7 @@ impl Database {
     /// Closes the reading connections that are idle, and lets no new ones be made.
     pub(super) fn close(&self) {
         self.permits.close();
+        self.searches.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -149,7 +154,30 @@ impl Database {
         (self.place == Place::Memory).then(|| self.turns.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs a query on one snapshot, off the runtime's threads, and stops it after `limit`.
+    /// Runs a query that may well take its whole time: see [`Database::read`]. It leaves a reader to the others.
+    ///
+    /// # Errors
+    /// [`CatalogueError::TooSlow`] with `advice` when the time was up.
+    pub(super) async fn search<T, F>(
+        self: &Arc<Self>,
+        limit: Duration,
+        advice: &'static str,
+        query: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &Deadline) -> Result<T> + Send + 'static,
+    {
+        let place = permit(&self.searches, limit, advice).await?;
+        let query = move |db: &Connection, deadline: &Deadline| {
+            let _place = place;
+            query(db, deadline)
+        };
+        self.read(limit, advice, query).await
+    }
+
+    /// Runs a query on one snapshot, off the runtime's threads, and stops it after `limit`. It waits as long at most for
+    /// others to end.
     ///
     /// # Errors
     /// [`CatalogueError::TooSlow`] with `advice` when the time was up.
@@ -163,18 +191,21 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&Connection, &Deadline) -> Result<T> + Send + 'static,
     {
-        let too_slow =
-            || CatalogueError::TooSlow { limit_ms: limit.as_millis().try_into().unwrap_or(u64::MAX), advice };
+        let permit = permit(&self.permits, limit, advice).await?;
+        // From here on: a query is not cut short because others were slow.
         let deadline = Deadline { clock: Arc::clone(&self.clock), at: self.clock.monotonic() + limit };
-        let _permit = self.permits.acquire().await.map_err(|_| CatalogueError::Stopped)?;
         let database = Arc::clone(self);
         let look = deadline.clone();
-        let answer = tokio::task::spawn_blocking(move || database.run(&deadline, query)).await;
+        let answer = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            database.run(&deadline, query)
+        })
+        .await;
         match answer {
             Err(panic) => Err(CatalogueError::Database(panic.to_string())),
             // Interrupted by SQLite's look at the clock, or by the query's own.
             Ok(Err(CatalogueError::Database(_) | CatalogueError::TooSlow { .. })) if look.passed() => {
-                Err(too_slow())
+                Err(too_slow(limit, advice))
             }
             Ok(answer) => answer,
         }
@@ -210,6 +241,17 @@ impl Database {
     }
 }
 
+fn too_slow(limit: Duration, advice: &'static str) -> CatalogueError {
+    CatalogueError::TooSlow { limit_ms: limit.as_millis().try_into().unwrap_or(u64::MAX), advice }
+}
+
+async fn permit(of: &Arc<Semaphore>, limit: Duration, advice: &'static str) -> Result<OwnedSemaphorePermit> {
+    match tokio::time::timeout(limit, Arc::clone(of).acquire_owned()).await {
+        Ok(permit) => permit.map_err(|_| CatalogueError::Stopped),
+        Err(_) => Err(too_slow(limit, advice)),
+    }
+}
+
 fn remove_files(path: &Path) -> std::io::Result<()> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_owned();
@@ -220,4 +262,42 @@ fn remove_files(path: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event_store::SystemClock;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn database(readers: usize) -> Arc<Database> {
+        Arc::new(Database::new(Place::Memory, readers, Arc::new(SystemClock)))
+    }
+
+    #[tokio::test]
+    async fn a_query_counts_until_it_ends_and_searches_leave_a_reader() {
+        let database = database(2);
+        let _writer = database.writer().unwrap();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let searched = Arc::clone(&database);
+        let search = tokio::spawn(async move {
+            let query = move |_: &Connection, _: &Deadline| {
+                begun.send(()).unwrap();
+                ended.recv().unwrap();
+                Ok(())
+            };
+            searched.search(LONG, "", query).await
+        });
+        has_begun.await.unwrap();
+        search.abort();
+        assert!(search.await.unwrap_err().is_cancelled());
+        assert_eq!(database.permits.available_permits(), 1, "who hung up is still being answered");
+        let waited = database.search(Duration::ZERO, "", |_, _| Ok(())).await;
+        assert!(matches!(waited, Err(CatalogueError::TooSlow { .. })), "{waited:?}");
+        assert_eq!(database.read(LONG, "", |_, _| Ok(1)).await, Ok(1));
+        end.send(()).unwrap();
+        assert_eq!(database.search(LONG, "", |_, _| Ok(2)).await, Ok(2));
+    }
 }

@@ -235,7 +235,7 @@ impl Catalogue {
         let plan = search::plan(&filter)?;
         let now = self.0.clock.now();
         let query = move |db: &_, deadline: &_| search::run(&plan, db, deadline, now);
-        self.0.database.read(self.0.query_time, search::ADVICE, query).await
+        self.0.database.search(self.0.query_time, search::ADVICE, query).await
     }
 
     /// How much there is.
