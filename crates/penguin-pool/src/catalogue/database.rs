@@ -233,7 +233,12 @@ impl Database {
         })();
         db.progress_handler(0, None::<fn() -> bool>);
         match &answer {
-            Err(CatalogueError::Damaged(_)) => self.damaged.notify_one(),
+            // Damage in a file that was thrown away meanwhile is no reason to throw the new one away.
+            Err(CatalogueError::Damaged(_)) => {
+                if self.generation.load(Ordering::SeqCst) == generation {
+                    self.damaged.notify_one();
+                }
+            }
             _ if self.permits.is_closed() => {}
             _ => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((generation, db)),
         }
@@ -268,6 +273,7 @@ fn remove_files(path: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use event_store::SystemClock;
+    use futures::FutureExt as _;
 
     const LONG: Duration = Duration::from_secs(20);
 
@@ -299,5 +305,21 @@ mod tests {
         assert_eq!(database.read(LONG, "", |_, _| Ok(1)).await, Ok(1));
         end.send(()).unwrap();
         assert_eq!(database.search(LONG, "", |_, _| Ok(2)).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn damage_in_a_file_that_is_gone_is_not_told() {
+        let database = database(1);
+        let _writer = database.writer().unwrap();
+        let damaged = || Err::<(), _>(CatalogueError::Damaged("torn".to_owned()));
+        let old = Arc::clone(&database);
+        let query = move |_: &Connection, _: &Deadline| {
+            old.discard()?;
+            damaged()
+        };
+        assert_eq!(database.read(LONG, "", query).await, damaged());
+        assert!(database.damaged.notified().now_or_never().is_none());
+        assert_eq!(database.read(LONG, "", move |_, _| damaged()).await, damaged());
+        assert!(database.damaged.notified().now_or_never().is_some());
     }
 }
