@@ -55,6 +55,10 @@ impl Follower {
                 Ok(()) => {}
                 Err(CatalogueError::Store(Error::Closed) | CatalogueError::Stopped) => return,
                 Err(error) => {
+                    if matches!(error, CatalogueError::Damaged(_)) {
+                        // What was reached is gone with the file: nobody may take it for fresh.
+                        self.publish(&Checkpoint::default());
+                    }
                     tracing::warn!(%error, "the stream catalogue cannot follow the store, and tries again")
                 }
             }
@@ -114,8 +118,8 @@ impl Follower {
                 }
                 () = self.database.damaged.notified() => {
                     tracing::warn!("the stream catalogue is damaged and is rebuilt");
-                    self.writer.ask(Command::Reset).await?;
                     self.publish(&Checkpoint::default());
+                    self.writer.ask(Command::Reset).await?;
                     return Ok(());
                 }
                 message = subscription.next(), if has_room => {

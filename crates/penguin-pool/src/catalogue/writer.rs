@@ -84,11 +84,12 @@ struct Worker {
 impl Worker {
     fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         while let Some((command, answer)) = queue.blocking_recv() {
-            let mut done = self.carry_out(command);
+            let done = self.carry_out(command);
             if let Err(CatalogueError::Damaged(error)) = &done {
                 tracing::warn!(error, "the stream catalogue is damaged and is rebuilt");
+                // The answer stays that it was damaged: whoever asked must know that nothing is held any more.
                 if let Err(error) = self.reset() {
-                    done = Err(error);
+                    tracing::error!(%error, "the damaged stream catalogue cannot be begun anew yet");
                 }
             }
             let _ = answer.send(done);
