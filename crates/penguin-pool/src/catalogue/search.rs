@@ -208,7 +208,8 @@ impl<'p> Scan<'p> {
         while pass.hits.len() < hits || pass.found < found {
             let Some(row) = rows.next()? else { break };
             seen += 1;
-            if seen.is_multiple_of(64) {
+            // A condition reads the whole event, which can be large.
+            if seen.is_multiple_of(64) || !self.plan.conditions.is_empty() {
                 deadline.check()?;
             }
             if !self.plan.conditions.is_empty() {
