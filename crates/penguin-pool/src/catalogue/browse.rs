@@ -9,7 +9,7 @@ use super::{
     state::{Class, Facet, Kind, Stream},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use event_store::Timestamp;
+use event_store::{DEFAULT_PAGE_BYTES, Timestamp};
 use models::StreamStatus;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter, types::Value};
 use std::fmt::Write as _;
@@ -228,13 +228,19 @@ fn matching(
 }
 
 fn page(plan: &Plan, db: &Connection, mut ids: Vec<i64>, total: u64, now: Timestamp) -> Result<BrowsePage> {
-    let has_more = ids.len() as u64 > plan.limit;
+    let mut has_more = ids.len() as u64 > plan.limit;
     if has_more {
         ids.pop();
     }
     let mut streams = Vec::with_capacity(ids.len());
+    let mut bytes = 0;
     for id in ids {
         if let Some(stream) = Stream::by_id(db, id)? {
+            bytes += stream.name.as_str().len() + stream.metadata_json.as_ref().map_or(0, String::len);
+            if bytes > DEFAULT_PAGE_BYTES && !streams.is_empty() {
+                has_more = true;
+                break;
+            }
             streams.push(stream.show(db, now)?);
         }
     }

@@ -295,3 +295,22 @@ async fn a_long_stream_comes_back_whole_when_its_truncation_is_lifted() {
     assert_eq!(catalogue.statistics().await.unwrap().total_events, 2400);
     catalogue.stop().await;
 }
+
+#[tokio::test]
+async fn a_page_of_large_descriptions_ends_early_and_the_cursor_goes_on() {
+    let mut world = World::new();
+    let catalogue = world.open_memory().await;
+    let large = "x".repeat(1 << 20);
+    for n in 10..30 {
+        world.append(&format!("loan-{n}"), "Lent", &[json!({})]).await;
+        world.describe(&format!("loan-{n}"), json!({ "note": large })).await;
+    }
+    world.settle(&catalogue).await;
+    let filter = BrowseFilter { limit: 100, ..BrowseFilter::default() };
+    let first = catalogue.browse(filter.clone()).await.unwrap();
+    assert_eq!((first.streams.len(), first.total, first.has_more), (15, 20, true));
+    let rest = catalogue.browse(BrowseFilter { cursor: first.next_cursor, ..filter }).await.unwrap();
+    assert_eq!((rest.streams.len(), rest.has_more, rest.next_cursor), (5, false, None));
+    assert_eq!(rest.streams[0].name, name("loan-25"));
+    catalogue.stop().await;
+}
