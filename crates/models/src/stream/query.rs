@@ -250,9 +250,9 @@ pub struct StreamStatistics {
     /// When the newest event was written; left out before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_activity: Option<DateTime>,
-    /// Events by type.
+    /// Events by type, of the 1,000 types with the most.
     pub events_per_type: BTreeMap<String, u64>,
-    /// Events by category: what stands in the stream's name before the first `-`.
+    /// Events by category: what stands in the stream's name before the first `-`; the 1,000 with the most.
     pub events_per_category: BTreeMap<String, u64>,
     /// True if the newest writes may be missing.
     #[serde(skip_serializing_if = "is_false", default)]

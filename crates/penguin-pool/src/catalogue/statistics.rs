@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// The types of user streams, `user-{userId}-{type}` or `user-{userId}-{type}-{category}`.
 const USER_STREAM_TYPES: [&str; 5] = ["profile", "preferences", "activity", "loans", "offers"];
 
+/// Types and categories that are counted by name, those with the most events: clients make as many as they like.
+const MOST_NAMES: i64 = 1000;
+
 /// The user whose stream this is, if it is a user's: the first part that is a type ends the user's id.
 pub(super) fn user_of(stream: &str) -> Option<&str> {
     let rest = stream.strip_prefix("user-")?;
@@ -103,8 +106,8 @@ fn sum(db: &Connection, name: &str) -> Result<u64> {
 
 fn by_name(db: &Connection, counter: Counter) -> Result<BTreeMap<String, u64>> {
     Ok(db
-        .prepare_cached("SELECT name, value FROM counter WHERE kind = ?")?
-        .query_map([counter as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .prepare_cached("SELECT name, value FROM counter WHERE kind = ? ORDER BY value DESC, name LIMIT ?")?
+        .query_map([counter as i64, MOST_NAMES], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?)
 }
 

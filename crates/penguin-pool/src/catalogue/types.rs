@@ -187,9 +187,10 @@ pub struct Statistics {
     pub storage_used: u64,
     /// When the newest event was written to a stream that is not the system's.
     pub last_activity: Option<Timestamp>,
-    /// Events by type.
+    /// Events by type: the 1,000 types with the most.
     pub events_per_type: BTreeMap<String, u64>,
-    /// Events by category: what stands in the stream's name before the first `-`. Names without one have none.
+    /// Events by category: what stands in the stream's name before the first `-`. Names without one have none. The 1,000
+    /// categories with the most.
     pub events_per_category: BTreeMap<String, u64>,
 }
 

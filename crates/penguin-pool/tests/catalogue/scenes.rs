@@ -314,3 +314,19 @@ async fn a_page_of_large_descriptions_ends_early_and_the_cursor_goes_on() {
     assert_eq!(rest.streams[0].name, name("loan-25"));
     catalogue.stop().await;
 }
+
+#[tokio::test]
+async fn statistics_name_the_thousand_largest() {
+    let mut world = World::new();
+    let catalogue = world.open_memory().await;
+    for n in 0..1005 {
+        world.append(&format!("c{n}-1"), &format!("T{n}"), &[json!({})]).await;
+    }
+    world.append("c1004-1", "T1004", &[json!({})]).await;
+    world.settle(&catalogue).await;
+    let statistics = catalogue.statistics().await.unwrap();
+    assert_eq!(statistics.total_events, 1006);
+    assert_eq!((statistics.events_per_type.len(), statistics.events_per_category.len()), (1000, 1000));
+    assert_eq!((statistics.events_per_type["T1004"], statistics.events_per_category["c1004"]), (2, 2));
+    catalogue.stop().await;
+}
