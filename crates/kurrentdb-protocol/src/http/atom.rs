@@ -87,9 +87,10 @@ impl Feed {
         if !newest_first {
             events.reverse();
         }
-        let newer =
-            if newest_first { first.min(last) } else { first.saturating_add(count - 1).min(last) } + 1;
-        let older = if newest_first { first.checked_sub(count) } else { first.checked_sub(1) };
+        // A page may end before it has `count` events, by its size: what follows begins where it really ended.
+        let newest = events.first().and_then(ResolvedEvent::original).map_or(first, |e| e.revision);
+        let newer = if newest_first { first.min(last) + 1 } else { page.next.unwrap_or(newest + 1) };
+        let older = if newest_first { page.next } else { first.checked_sub(1) };
         let mut links = vec![("self", String::new()), ("first", format!("/head/backward/{count}"))];
         let has_older = if newest_first { !ends } else { older.is_some() };
         if let Some(older) = older.filter(|_| has_older) {
@@ -320,6 +321,18 @@ impl std::fmt::Display for AllPoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_lead_on_where_a_page_ended_by_its_size() {
+        let stream = StreamName::new("a").unwrap();
+        let link = |direction, first, relation| {
+            let page = StreamPage { events: Vec::new(), next: Some(7), last_revision: 20 };
+            let feed = Feed::of_stream(&stream, direction, first, false, 5, page);
+            feed.links.into_iter().find(|(name, _)| *name == relation).unwrap().1
+        };
+        assert_eq!(link(Direction::Backwards, 10, "next"), "/7/backward/5");
+        assert_eq!(link(Direction::Forwards, 6, "previous"), "/7/forward/5");
+    }
 
     #[test]
     fn points_in_links_are_read_back() {
