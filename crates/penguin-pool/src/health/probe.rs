@@ -223,13 +223,20 @@ async fn in_time<T>(check: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(PATIENCE, check).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// What went wrong, in words that may be shown: the parts of an internal error are for the log alone.
+/// What went wrong, in words that may be shown: the parts of an internal error, and the files that the store's own
+/// troubles name, are for the log alone.
 fn describe(check: &str, error: &Error) -> String {
     if error.code() == ErrorCode::InternalError {
         tracing::error!(check, %error, "a health check failed inside the store");
         return format!("{check}: the store failed; the log says how");
     }
-    format!("{check}: {error}")
+    let trouble = match error {
+        Error::StorageFull(_) => "the event store's disk is full",
+        Error::ReadOnly(_) => "the event store is read-only; the log says why",
+        other => return format!("{check}: {other}"),
+    };
+    tracing::error!(check, %error, "a health check failed");
+    format!("{check}: {trouble}")
 }
 
 fn grade(checks: DatabaseChecks, took: Duration) -> PerformanceGrade {

@@ -182,6 +182,15 @@ impl From<Error> for ApiError {
             Error::AccessDenied(stream) => {
                 Self::new(code, format!("Access to stream '{stream}' is denied")).stream(stream.as_str())
             }
+            // Their texts name files, which are the log's.
+            Error::StorageFull(detail) => {
+                tracing::error!(detail, "the event store's disk is full");
+                Self::new(code, describe(code))
+            }
+            Error::ReadOnly(detail) => {
+                tracing::error!(detail, "the event store is read-only");
+                Self::new(code, "The event store is read-only; the log says why")
+            }
             other => Self::new(code, other.to_string()),
         }
     }

@@ -99,9 +99,9 @@ async fn each_failure_of_the_store_has_its_status_and_its_name_and_passes() {
     for (fault, status, kind) in [
         (Error::AccessDenied(name.clone()), 403, "permission-denied"),
         (Error::Unavailable("no route".into()), 503, "connection-error"),
-        (Error::ReadOnly("a flush failed".into()), 503, "connection-error"),
+        (Error::ReadOnly("secret path".into()), 503, "connection-error"),
         (Error::Timeout("10 s".into()), 504, "timeout"),
-        (Error::StorageFull("0 bytes left".into()), 507, "storage-full"),
+        (Error::StorageFull("secret path".into()), 507, "storage-full"),
         (Error::Closed, 503, "shutting-down"),
         (Error::Internal("secret detail".into()), 500, "internal-error"),
         (Error::Corrupt("secret detail".into()), 500, "internal-error"),
