@@ -32,8 +32,8 @@ pub enum FeedFrame {
     },
     /// Everything up to this mark was looked at.
     Mark(u64),
-    /// Everything that was there was brought, up to this mark; nothing before the first event. What follows is brought as
-    /// it is written.
+    /// Everything that was there was brought, up to this mark; nothing before the first event. It is never before
+    /// the feed's start. What follows is brought as it is written.
     CaughtUp(Option<u64>),
     /// The feed cannot go on. Nothing comes after.
     Failed(StreamsError),
@@ -65,6 +65,7 @@ impl Streams {
             mark: |event| event.original().map(|e| e.revision),
             keep: Box::new(|_| true),
             left_out: 0,
+            least: least(start),
         };
         Ok(feed(subscription, frames))
     }
@@ -99,7 +100,7 @@ impl Streams {
             wanted.as_deref().is_none_or(of_type) && (system || !read::is_the_systems(event))
         };
         let mark = |event: &ResolvedEvent| event.original().map(|e| e.position.raw());
-        Ok(feed(subscription, Frames { mark, keep: Box::new(keep), left_out: 0 }))
+        Ok(feed(subscription, Frames { mark, keep: Box::new(keep), left_out: 0, least: least(start) }))
     }
 }
 
@@ -133,11 +134,21 @@ fn read_from<T>(start: FeedStart, mark: fn(u64) -> T) -> ReadFrom<T> {
     }
 }
 
+/// The least mark that a feed may go on after, without bringing what lies before its start.
+const fn least(start: FeedStart) -> Option<u64> {
+    match start {
+        FeedStart::At(at) => at.checked_sub(1),
+        FeedStart::After(after) => after,
+        FeedStart::Live => None,
+    }
+}
+
 /// Makes frames of what a subscription brings.
 struct Frames {
     mark: fn(&ResolvedEvent) -> Option<u64>,
     keep: Box<dyn Fn(&ResolvedEvent) -> bool + Send>,
     left_out: u32,
+    least: Option<u64>,
 }
 
 impl Frames {
@@ -152,9 +163,13 @@ impl Frames {
                 self.left_out += 1;
                 self.left_out.is_multiple_of(MARK_EVERY).then_some(FeedFrame::Mark(mark))
             }
-            SubscriptionMessage::Checkpoint(position) => Some(FeedFrame::Mark(position.raw())),
+            SubscriptionMessage::Checkpoint(position) => {
+                let mark = position.raw();
+                Some(FeedFrame::Mark(self.least.map_or(mark, |least| mark.max(least))))
+            }
             SubscriptionMessage::CaughtUp { revision, position } => {
-                Some(FeedFrame::CaughtUp(revision.or(position.map(Position::raw))))
+                let mark = revision.or(position.map(Position::raw));
+                Some(FeedFrame::CaughtUp(mark.max(self.least)))
             }
             SubscriptionMessage::FellBehind => None,
         }

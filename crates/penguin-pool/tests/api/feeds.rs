@@ -207,3 +207,10 @@ async fn bad_beginnings_are_refused() {
         service.send(request).await.failure(400, "validation-failed");
     }
 }
+
+#[tokio::test]
+async fn a_feed_that_begins_later_than_all_there_is_goes_on_there_after_a_break() {
+    let service = three().await;
+    let mut feed = Feed::open(&service, "/api/streams/a/subscribe?from=100", None).await;
+    assert_eq!(feed.mark().await, 99);
+}
