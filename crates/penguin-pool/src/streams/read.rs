@@ -3,8 +3,8 @@
 use super::{Streams, StreamsError, name, view};
 use crate::security::Caller;
 use event_store::{
-    Direction, EventFilter, FilterBy, Position, ReadAll, ReadFrom, ReadStream, ResolvedEvent, Revision,
-    StreamInfo,
+    DEFAULT_PAGE_BYTES, Direction, EventFilter, FilterBy, Position, ReadAll, ReadFrom, ReadStream,
+    RecordedEvent, ResolvedEvent, Revision, StreamInfo,
 };
 use models::{AllEventPage, AllEventsQuery, EventPage, EventsQuery, ReadDirection};
 
@@ -56,11 +56,21 @@ impl Streams {
         let filter = (!query.system).then(not_the_systems).transpose()?;
         let limit = query.limit.size();
         let mut events = Vec::new();
+        // All pages together are as large as one may be.
+        let mut left = DEFAULT_PAGE_BYTES;
         for _ in 0..PAGES {
-            let Some(from) = next.filter(|_| events.len() < limit) else { break };
+            let Some(from) = next.filter(|_| events.len() < limit && left > 0) else { break };
             let filter = filter.clone();
-            let read = ReadAll { from, direction, filter, ..ReadAll::forwards(limit - events.len()) };
+            let read = ReadAll {
+                from,
+                direction,
+                filter,
+                max_bytes: left,
+                ..ReadAll::forwards(limit - events.len())
+            };
             let page = store.read_all(read).await?;
+            let size: usize = page.events.iter().filter_map(|e| e.original()).map(RecordedEvent::size).sum();
+            left = left.saturating_sub(size);
             let shown = page.events.into_iter().filter(|e| query.system || !is_the_systems(e));
             events.extend(shown.filter_map(view::event));
             next = page.next.map(ReadFrom::At);
