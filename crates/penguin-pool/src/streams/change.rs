@@ -31,6 +31,7 @@ impl Streams {
                 return Ok(view::stream(&name, &current.metadata, false, first));
             }
             let metadata = self.changed(&name, current.metadata, &dto, first);
+            within_limit(&metadata)?;
             let expected = current.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
             attempts -= 1;
             match store.set_metadata(&name, expected, &metadata, self.ids.next_id()).await {
@@ -166,11 +167,17 @@ fn checked(map: Map<String, Value>) -> Result<StreamMetadata> {
         };
         return refuse(key, message);
     }
+    within_limit(&metadata)?;
+    Ok(metadata)
+}
+
+/// Refuses metadata that is larger than the API takes.
+pub(super) fn within_limit(metadata: &StreamMetadata) -> Result<()> {
     let size = metadata.to_event(uuid::Uuid::nil()).size();
     if size > MAX_EVENT_BYTES {
         return Err(StreamsError::EventTooLarge { path: "metadata", size, limit: MAX_EVENT_BYTES });
     }
-    Ok(metadata)
+    Ok(())
 }
 
 fn is_acl(value: &Value) -> bool {

@@ -1,6 +1,6 @@
 //! Creating streams and appending to them.
 
-use super::{Streams, StreamsError, metadata, view, writable};
+use super::{Streams, StreamsError, change, metadata, view, writable};
 use crate::security::{BoundStore, Caller};
 use event_store::{
     ContentType, Error, EventType, ExpectedState, NewEvent, StreamMetadata, StreamName, StreamWrite,
@@ -53,6 +53,7 @@ impl Streams {
             let (expected, mut metadata) = vacant(&store, &name).await?;
             description.write(&mut metadata.custom);
             metadata.acl = Some(view::acl(&permissions));
+            change::within_limit(&metadata)?;
             let set = metadata.to_event(self.ids.next_id());
             match write_new(&store, &name, (expected, set), event.clone()).await {
                 Ok((position, revision)) => {

@@ -150,3 +150,13 @@ async fn metadata_that_the_store_could_not_obey_is_refused() {
     service.put("/api/streams/a/metadata", json!({})).await.failure(404, "stream-not-found");
     service.get("/api/streams/a/metadata").await.failure(404, "stream-not-found");
 }
+
+#[tokio::test]
+async fn a_description_is_as_large_as_an_event_at_most() {
+    let service = Service::start().await;
+    service.create("a").await;
+    let data = json!({ "k": "x".repeat(1 << 20) });
+    service.patch("/api/streams/a", json!({ "data": data })).await.failure(413, "event-too-large");
+    let create = json!({ "streamName": "b", "eventType": "Made", "eventData": {}, "data": data });
+    service.post("/api/streams/create", create).await.failure(413, "event-too-large");
+}
