@@ -27,6 +27,10 @@ impl Streams {
         let mut attempts = ATTEMPTS;
         loop {
             let current = metadata(&store, &name).await?;
+            // Deleted since it was looked up: writing would bring it back.
+            if current.metadata.is_soft_deleted() {
+                return Err(Error::StreamNotFound(name).into());
+            }
             if dto.is_empty() {
                 return Ok(view::stream(&name, &current.metadata, false, first));
             }
