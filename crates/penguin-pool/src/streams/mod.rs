@@ -20,6 +20,7 @@ pub use routes::routes;
 
 use crate::{
     catalogue::Catalogue,
+    health::probe::READ_STREAM,
     security::{BoundStore, Gate},
 };
 use event_store::{Clock, Error, IdSource, StreamName, VersionedMetadata};
@@ -66,7 +67,16 @@ fn writable(text: &str) -> Result<StreamName, StreamsError> {
             "streams that begin with '$' are the system's: they can be read and not written".to_owned();
         return Err(StreamsError::Invalid { path: "streamName".into(), message });
     }
+    if is_the_services(&name) {
+        return Err(Error::AccessDenied(name).into());
+    }
     Ok(name)
+}
+
+/// Whether the service keeps the stream for itself: whoever ended one would end a check, or a history.
+fn is_the_services(name: &StreamName) -> bool {
+    let name = name.as_str();
+    name == READ_STREAM || name.starts_with("system-") || name.starts_with("service-uptime-")
 }
 
 /// A stream's metadata. An error names the stream, which the caller knows, and not its metastream.

@@ -160,3 +160,15 @@ async fn a_description_is_as_large_as_an_event_at_most() {
     let create = json!({ "streamName": "b", "eventType": "Made", "eventData": {}, "data": data });
     service.post("/api/streams/create", create).await.failure(413, "event-too-large");
 }
+
+#[tokio::test]
+async fn the_services_own_streams_are_not_for_writing() {
+    let service = Service::start().await;
+    for stream in ["connection-test", "system-health-check", "service-uptime-http"] {
+        let path = format!("/api/streams/{stream}");
+        let event = json!({ "eventType": "Added", "eventData": {} });
+        service.post(&format!("{path}/events"), event).await.failure(403, "permission-denied");
+        service.delete(&format!("{path}?mode=tombstone")).await.failure(403, "permission-denied");
+        service.put(&format!("{path}/metadata"), json!({})).await.failure(403, "permission-denied");
+    }
+}

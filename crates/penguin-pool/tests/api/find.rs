@@ -222,7 +222,9 @@ async fn a_catalogue_that_was_stopped_answers_that_the_service_stops() {
 #[tokio::test]
 async fn health_reads_the_services_own_streams() {
     let service = Service::start().await;
-    service.append("connection-test", 1).await;
+    let stream = event_store::StreamName::new("connection-test").unwrap();
+    let probe = event_store::NewEvent::json(uuid::Uuid::from_u128(1), "Probed", "{}");
+    service.store.append(&stream, event_store::ExpectedState::Any, vec![probe]).await.unwrap();
     let health = service.get("/api/streams/health").await.data(200);
     assert_eq!(
         health,
