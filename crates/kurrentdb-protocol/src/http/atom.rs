@@ -89,7 +89,11 @@ impl Feed {
         }
         // A page may end before it has `count` events, by its size: what follows begins where it really ended.
         let newest = events.first().and_then(ResolvedEvent::original).map_or(first, |e| e.revision);
-        let newer = if newest_first { first.min(last) + 1 } else { page.next.unwrap_or(newest + 1) };
+        let newer = if newest_first {
+            first.min(last) + 1
+        } else {
+            page.next.unwrap_or_else(|| newest.saturating_add(1))
+        };
         let older = if newest_first { page.next } else { first.checked_sub(1) };
         let mut links = vec![("self", String::new()), ("first", format!("/head/backward/{count}"))];
         let has_older = if newest_first { !ends } else { older.is_some() };

@@ -155,7 +155,7 @@ endpoint! {
     /// Changes a stream's description, permissions or status.
     ///
     /// What is left out stays. An archived stream is read-only until it is active again.
-    [StreamNotFound, StreamDeleted, WrongExpectedRevision, PermissionDenied, StorageFull]
+    [StreamNotFound, StreamDeleted, WrongExpectedRevision, PermissionDenied, EventTooLarge, StorageFull]
     async fn update_stream(
         State(streams): State<Streams>,
         caller: Caller,
