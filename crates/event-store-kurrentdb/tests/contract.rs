@@ -1,5 +1,4 @@
-//! The laws, through the official client, the face and the embedded engine; and, where `KURRENTDB_TEST_URL` names one, on a
-//! real KurrentDB.
+//! The laws, through the official client, the face and the embedded engine. Not on a real KurrentDB yet.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails here fails the test")]
 
 mod support;
