@@ -285,7 +285,7 @@ fn each_request_is_logged_with_its_id_and_without_its_query() {
     let mut stream = process.connect();
     write!(
         stream,
-        "GET /api/status?token=hush HTTP/1.1\r\nhost: x\r\nx-request-id: abc-1\r\nconnection: close\r\n\r\n"
+        "GET /api/streams/browse?prefix=hush HTTP/1.1\r\nhost: x\r\nx-request-id: abc-1\r\nconnection: close\r\n\r\n"
     )
     .unwrap();
     stream.read_to_string(&mut String::new()).unwrap();
@@ -293,7 +293,7 @@ fn each_request_is_logged_with_its_id_and_without_its_query() {
     assert_eq!(entry["span"]["request_id"], "abc-1");
     assert_eq!(
         (&entry["method"], &entry["path"], &entry["status"]),
-        (&json!("GET"), &json!("/api/status"), &json!(200))
+        (&json!("GET"), &json!("/api/streams/browse"), &json!(200))
     );
     assert!(entry["ms"].is_f64());
     assert!(!entry.to_string().contains("hush"), "{entry}");

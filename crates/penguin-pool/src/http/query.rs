@@ -20,7 +20,9 @@ pub(super) fn without_query(document: &Value) -> WithoutQuery {
         let parameters = operation["parameters"].as_array();
         parameters.is_some_and(|all| all.iter().any(|parameter| parameter["in"] == "query"))
     };
-    let paths = document["paths"].as_object().into_iter().flatten();
+    // What is behind a wildcard is somebody else's, and so are its query keys.
+    let own = |(path, _): &(&String, &Value)| !path.contains("{*");
+    let paths = document["paths"].as_object().into_iter().flatten().filter(own);
     let operations = paths.flat_map(|(path, item)| {
         let methods = item.as_object().into_iter().flatten();
         methods.filter(|(_, op)| op.is_object() && !takes_query(op)).map(move |(m, _)| format!("{m} {path}"))
