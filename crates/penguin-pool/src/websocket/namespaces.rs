@@ -18,9 +18,10 @@ use serde_json::{
 use socketioxide::{
     SendError, SocketError, SocketIo,
     extract::{AckSender, SocketRef, TryData},
+    handler::ConnectHandler as _,
 };
 use std::sync::Arc;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast::error::RecvError, watch};
 
 /// The namespace that tells how the service is.
 pub(super) const HEALTH: &str = "/ws/health";
@@ -66,14 +67,22 @@ pub(super) async fn tell_health(io: SocketIo, feed: HealthFeed) {
 
 /// Listens to whoever connects to `/ws/streams`.
 pub(super) fn streams(io: &SocketIo, library: Arc<Library>, sessions: Sessions, ending: Ending) {
-    io.ns(STREAMS, async move |socket: SocketRef| {
+    // Listened to before the client hears that it is connected, since what it says then may come at once; and answered
+    // only when the library knows it as connected, since nothing can be emitted before.
+    let listen = async move |socket: SocketRef| {
         // Every connection has one: see `socket_io`.
-        let Some(session) = socket.req_parts().extensions.get::<Arc<Session>>() else { return };
+        let session = socket.req_parts().extensions.get::<Arc<Session>>().ok_or("no session")?;
         sessions.register(socket.id.as_str(), session);
+        let (connected, connection) = watch::channel(false);
+        socket.extensions.insert(Connected(Arc::new(connected)));
         // The reader does not hold the socket: the socket holds the reader, by its handlers.
         let reader = Reader::new(library, Arc::clone(session));
         let subscriber = Arc::clone(&reader);
+        let mut ready = connection.clone();
         socket.on("subscribe", async move |socket: SocketRef, TryData(request), ack: AckSender| {
+            if ready.wait_for(|connected| *connected).await.is_err() {
+                return;
+            }
             let taken = match text(request) {
                 Ok(request) => subscriber.subscribe(&request).await,
                 Err(refused) => Err(refused),
@@ -89,23 +98,30 @@ pub(super) fn streams(io: &SocketIo, library: Arc<Library>, sessions: Sessions, 
             }
         });
         let unsubscriber = Arc::clone(&reader);
+        let mut ready = connection;
         socket.on("unsubscribe", async move |TryData(request), ack: AckSender| {
+            if ready.wait_for(|connected| *connected).await.is_err() {
+                return;
+            }
             match text(request).and_then(|request| unsubscriber.unsubscribe(&request)) {
                 Ok(ended) => acknowledge(&unsubscriber, ack, &UnsubscribeAnswer { success: true, ended }),
                 Err(refused) => acknowledge(&unsubscriber, ack, &refused.body_at(unsubscriber.now())),
             }
         });
-        let leave = async move |socket: SocketRef| {
-            sessions.forget(socket.id.as_str());
-            reader.end();
-        };
-        socket.on_disconnect(leave.clone());
-        // One that left before anybody listened for that is not announced.
-        if !socket.connected() {
-            leave(socket).await;
+        socket.on_disconnect(async move || reader.end());
+        Ok::<(), &str>(())
+    };
+    let greet = async move |socket: SocketRef| {
+        if let Some(Connected(connected)) = socket.extensions.get::<Connected>() {
+            connected.send_replace(true);
         }
-    });
+    };
+    io.ns(STREAMS, greet.with(listen));
 }
+
+/// Where it is said that a socket is connected.
+#[derive(Debug, Clone)]
+struct Connected(Arc<watch::Sender<bool>>);
 
 /// What came with an event, as text.
 fn text(request: Result<Value, impl std::error::Error>) -> Result<String, ApiError> {

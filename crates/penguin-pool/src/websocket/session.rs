@@ -4,7 +4,7 @@ use super::flow::Flow;
 use crate::security::Caller;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -14,11 +14,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) struct Session {
     pub(super) flow: Flow,
     pub(super) caller: Caller,
+    known: OnceLock<Known>,
     _place: OwnedSemaphorePermit,
+}
+
+/// Under which id a connection is known, and where.
+#[derive(Debug)]
+struct Known {
+    by: Weak<Inner>,
+    id: String,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if let Some(Known { by, id }) = self.known.get()
+            && let Some(sessions) = by.upgrade()
+        {
+            Sessions(sessions).by_id().remove(id);
+        }
         metrics::gauge!("sockets_open").decrement(1);
     }
 }
@@ -47,7 +60,7 @@ impl Sessions {
     pub(super) fn open(&self, caller: Caller) -> Option<Arc<Session>> {
         let place = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
         metrics::gauge!("sockets_open").increment(1);
-        Some(Arc::new(Session { flow: Flow::default(), caller, _place: place }))
+        Some(Arc::new(Session { flow: Flow::default(), caller, known: OnceLock::new(), _place: place }))
     }
 
     /// How many there may be.
@@ -64,14 +77,12 @@ impl Sessions {
         self.0.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a connection known by its id.
+    /// Makes a connection known by its id, for as long as it lives.
     pub(super) fn register(&self, id: &str, session: &Arc<Session>) {
-        self.by_id().insert(id.to_owned(), Arc::downgrade(session));
-    }
-
-    /// Forgets the id.
-    pub(super) fn forget(&self, id: &str) {
-        self.by_id().remove(id);
+        session.known.get_or_init(|| {
+            self.by_id().insert(id.to_owned(), Arc::downgrade(session));
+            Known { by: Arc::downgrade(&self.0), id: id.to_owned() }
+        });
     }
 
     /// The connection with this id, if it was made known.
