@@ -3,23 +3,74 @@
 use event_store::EventStore;
 use std::sync::Arc;
 
-/// Who makes a call. In the beginning it is always [`Caller::system`].
+/// Who makes a call, and which roles they have. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Caller {
-    id: Arc<str>,
+pub struct Caller(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Kind {
+    System,
+    Anonymous,
+    User { id: Arc<str>, roles: Arc<[String]> },
 }
+
+/// The role of those who administer the service; KurrentDB's group `$admins`.
+pub const ADMIN: &str = "admin";
 
 impl Caller {
     /// The service itself, and with `AUTH_MODE=off` everybody.
     #[must_use]
-    pub fn system() -> Self {
-        Self { id: "system".into() }
+    pub const fn system() -> Self {
+        Self(Kind::System)
+    }
+
+    /// Somebody who did not say who they are.
+    #[must_use]
+    pub const fn anonymous() -> Self {
+        Self(Kind::Anonymous)
+    }
+
+    /// Somebody who proved to be this user, with these roles (`admin` is one; written without `role:`).
+    #[must_use]
+    pub fn user(id: &str, roles: &[String]) -> Self {
+        Self(Kind::User { id: id.into(), roles: roles.into() })
     }
 
     /// The caller's id, as owners and permissions name it.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        match &self.0 {
+            Kind::System => "system",
+            Kind::Anonymous => "anonymous",
+            Kind::User { id, .. } => id,
+        }
+    }
+
+    /// Whether this is the service itself. A user whose id is `system` is not.
+    #[must_use]
+    pub const fn is_system(&self) -> bool {
+        matches!(self.0, Kind::System)
+    }
+
+    /// Whether they said who they are.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        !matches!(self.0, Kind::Anonymous)
+    }
+
+    /// The roles they have, without `role:`. The service itself needs none.
+    #[must_use]
+    pub fn roles(&self) -> &[String] {
+        match &self.0 {
+            Kind::User { roles, .. } => roles,
+            _ => &[],
+        }
+    }
+
+    /// Whether they administer the service.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.is_system() || self.roles().iter().any(|role| role == ADMIN)
     }
 }
 
