@@ -6,6 +6,7 @@ mod socket;
 mod stream;
 mod time;
 mod uptime;
+mod user;
 
 pub use event::*;
 pub use health::*;
@@ -13,3 +14,4 @@ pub use socket::*;
 pub use stream::*;
 pub use time::DateTime;
 pub use uptime::*;
+pub use user::*;

@@ -6,7 +6,7 @@ mod uptime;
 
 pub use uptime::{MonitorStopped, ServiceState, ServiceStatusChanged, ServiceStatusMetadata};
 
-use crate::DateTime;
+use crate::{DateTime, JsonObject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -47,8 +47,8 @@ pub struct UserDataUpdated {
     pub data_type: UserDataType,
     /// A part of that kind; empty for all of it.
     pub category: String,
-    /// The data, all of it.
-    pub data: Map<String, Value>,
+    /// The data, all of it, as it was written.
+    pub data: JsonObject,
     /// Whether everybody may read it.
     pub is_public: bool,
     /// When it changed.
@@ -58,8 +58,13 @@ pub struct UserDataUpdated {
     pub event_id: String,
 }
 
+impl UserDataUpdated {
+    /// The event's type.
+    pub const TYPE: &'static str = "UserDataUpdated";
+}
+
 /// The kinds of data that a user has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UserDataType {
     /// Who the user is.
@@ -72,6 +77,35 @@ pub enum UserDataType {
     Loans,
     /// What the user lends.
     Offers,
+}
+
+impl UserDataType {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Profile, Self::Preferences, Self::Activity, Self::Loans, Self::Offers];
+
+    /// Its name, as in events and in the names of streams.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Preferences => "preferences",
+            Self::Activity => "activity",
+            Self::Loans => "loans",
+            Self::Offers => "offers",
+        }
+    }
+
+    /// The type of this name, if there is one.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+}
+
+impl std::fmt::Display for UserDataType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,18 @@ use std::borrow::Cow;
 pub struct JsonObject(Box<RawValue>);
 
 impl JsonObject {
+    /// Keeps a text, if it is a JSON object.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_text(text: String) -> Result<Self, serde_json::Error> {
+        let raw = RawValue::from_string(text)?;
+        if !raw.get().starts_with('{') {
+            return Err(serde_json::Error::custom("invalid type: expected a JSON object"));
+        }
+        Ok(Self(raw))
+    }
+
     /// The text.
     #[must_use]
     pub fn get(&self) -> &str {
@@ -20,6 +32,13 @@ impl JsonObject {
     #[must_use]
     pub fn into_text(self) -> String {
         Box::<str>::from(self.0).into()
+    }
+}
+
+/// The same text.
+impl PartialEq for JsonObject {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
     }
 }
 

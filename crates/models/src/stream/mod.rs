@@ -12,7 +12,7 @@ pub use description::{StreamDescription, StreamStatus};
 pub use entity::*;
 pub use event::*;
 pub use json::JsonObject;
-pub(crate) use json::all_required;
+pub(crate) use json::{all_required, blank_is_none};
 pub use name::{
     EventId, EventTypeName, Mark, NewStreamName, PageLimit, Principal, ReadDirection, StreamNameParam, Tag,
 };
