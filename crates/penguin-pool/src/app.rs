@@ -161,7 +161,7 @@ pub fn api(
             .merge(health::routes(health))
             .merge(status::routes(about))
             .merge(uptime::routes(Arc::clone(&uptime)))
-            .merge(kurrentdb::routes(Passage::new(node)))
+            .merge(kurrentdb::routes(Passage::new(node, gate.clone())))
             .merge(ops::routes(metrics, read_models))
     })?;
     let asyncapi = asyncapi::file().map_err(|e| format!("the API's documents cannot be made: {e}"))?;

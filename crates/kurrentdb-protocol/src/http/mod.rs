@@ -7,14 +7,14 @@ mod atom;
 mod node;
 mod streams;
 
-use axum::{Router, routing::get};
+use axum::{Router, extract::FromRequestParts, http::request::Parts, routing::get};
 use event_store::{Clock, EventStore, Timestamp};
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 /// What a node says of itself.
 #[derive(Debug)]
 pub struct Node {
-    /// The store that it shows.
+    /// The store that it shows, to requests that bring no [`StoreOf`] their caller.
     pub store: Arc<dyn EventStore>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
@@ -24,6 +24,18 @@ pub struct Node {
     pub port: u16,
     /// Since when the node runs.
     pub started: Timestamp,
+}
+
+/// The store as one request's caller may use it: an extension of the request, put there by whoever knows the caller.
+#[derive(Debug, Clone)]
+pub struct StoreOf(pub Arc<dyn EventStore>);
+
+impl FromRequestParts<Arc<Node>> for StoreOf {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self(Arc::clone(&node.store))))
+    }
 }
 
 /// The node's interface, as a router.

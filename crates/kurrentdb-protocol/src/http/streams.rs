@@ -1,20 +1,20 @@
 //! Reading streams: parses the path, reads a page, hands it to [`super::atom`].
 
 use super::{
-    Node,
+    StoreOf,
     atom::{self, AllPoint, Base, Embed, Feed},
 };
 use axum::{
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{Path, RawQuery},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use event_store::{
-    ContentType, Direction, Error, ErrorCode, ReadAll, ReadFrom, ReadStream, ResolvedEvent, StreamName,
+    ContentType, Direction, Error, ErrorCode, EventStore, ReadAll, ReadFrom, ReadStream, ResolvedEvent,
+    StreamName,
 };
 use serde_json::Value;
-use std::sync::Arc;
 
 /// How many events a page has that asks for no number, and how many it has at the most.
 const PAGE: u64 = 20;
@@ -104,39 +104,39 @@ fn count(text: &str) -> Result<u64, StatusCode> {
 
 /// `/streams/{stream}`: the newest page.
 pub(super) async fn newest(
-    State(node): State<Arc<Node>>,
+    StoreOf(store): StoreOf,
     Path(stream): Path<String>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let asked = Asked::of(&headers, query.as_deref())?;
-    read(&node, &stream, "head", Direction::Backwards, PAGE, &asked).await
+    read(&*store, &stream, "head", Direction::Backwards, PAGE, &asked).await
 }
 
 /// `/streams/{stream}/{from}/{count}`: backwards.
 pub(super) async fn backwards(
-    State(node): State<Arc<Node>>,
+    StoreOf(store): StoreOf,
     Path((stream, from, number)): Path<(String, String, String)>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let asked = Asked::of(&headers, query.as_deref())?;
-    read(&node, &stream, &from, Direction::Backwards, count(&number)?, &asked).await
+    read(&*store, &stream, &from, Direction::Backwards, count(&number)?, &asked).await
 }
 
 /// `/streams/{stream}/{from}/{direction}/{count}`.
 pub(super) async fn page(
-    State(node): State<Arc<Node>>,
+    StoreOf(store): StoreOf,
     Path((stream, from, way, number)): Path<(String, String, String, String)>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let asked = Asked::of(&headers, query.as_deref())?;
-    read(&node, &stream, &from, direction(&way)?, count(&number)?, &asked).await
+    read(&*store, &stream, &from, direction(&way)?, count(&number)?, &asked).await
 }
 
 async fn read(
-    node: &Node,
+    store: &dyn EventStore,
     stream: &str,
     from: &str,
     direction: Direction,
@@ -145,15 +145,15 @@ async fn read(
 ) -> Answer {
     let limit = usize::try_from(count).unwrap_or(usize::MAX);
     let feed = if stream == ALL {
-        read_all(node, from, direction, limit, asked.resolve_links).await?
+        read_all(store, from, direction, limit, asked.resolve_links).await?
     } else {
-        read_stream(node, &name(stream)?, from, direction, limit, asked.resolve_links).await?
+        read_stream(store, &name(stream)?, from, direction, limit, asked.resolve_links).await?
     };
     Ok(asked.answer(&feed))
 }
 
 async fn read_stream(
-    node: &Node,
+    store: &dyn EventStore,
     stream: &StreamName,
     from: &str,
     direction: Direction,
@@ -166,7 +166,7 @@ async fn read_stream(
     };
     let from = at.map_or(ReadFrom::End, ReadFrom::At);
     let options = ReadStream { from, direction, resolve_links, ..ReadStream::forwards(limit) };
-    let page = node.store.read_stream(stream, options).await.map_err(|e| status(&e))?;
+    let page = store.read_stream(stream, options).await.map_err(|e| status(&e))?;
     let first = at.unwrap_or(match direction {
         Direction::Backwards => page.last_revision,
         Direction::Forwards => page.last_revision.saturating_add(1),
@@ -175,7 +175,7 @@ async fn read_stream(
 }
 
 async fn read_all(
-    node: &Node,
+    store: &dyn EventStore,
     from: &str,
     direction: Direction,
     limit: usize,
@@ -187,13 +187,13 @@ async fn read_all(
     };
     let from = point.map_or(ReadFrom::End, |point| point.read_from(direction));
     let options = ReadAll { from, direction, resolve_links, ..ReadAll::forwards(limit) };
-    let page = node.store.read_all(options).await.map_err(|e| status(&e))?;
+    let page = store.read_all(options).await.map_err(|e| status(&e))?;
     Ok(Feed::of_all(direction, point.is_none(), point == Some(AllPoint::START), limit as u64, page))
 }
 
 /// `/streams/{stream}/{event}`: one event, by its number, or the newest (`head`).
 pub(super) async fn event(
-    State(node): State<Arc<Node>>,
+    StoreOf(store): StoreOf,
     Path((stream, number)): Path<(String, String)>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
@@ -208,7 +208,7 @@ pub(super) async fn event(
         }
     };
     let options = ReadStream { resolve_links: asked.resolve_links, ..options };
-    let page = node.store.read_stream(&stream, options).await.map_err(|e| status(&e))?;
+    let page = store.read_stream(&stream, options).await.map_err(|e| status(&e))?;
     let found = page.events.into_iter().next().filter(|event| is_at(event, &number));
     let found = found.ok_or(StatusCode::NOT_FOUND)?;
     if !asked.plain {
@@ -229,7 +229,7 @@ fn is_at(event: &ResolvedEvent, number: &str) -> bool {
 }
 
 /// `/streams/{stream}/metadata`.
-pub(super) async fn metadata(State(node): State<Arc<Node>>, Path(stream): Path<String>) -> Answer {
-    let found = node.store.metadata(&name(&stream)?).await.map_err(|e| status(&e))?;
+pub(super) async fn metadata(StoreOf(store): StoreOf, Path(stream): Path<String>) -> Answer {
+    let found = store.metadata(&name(&stream)?).await.map_err(|e| status(&e))?;
     Ok(json("application/json; charset=utf-8", &Value::Object(found.metadata.to_map())))
 }

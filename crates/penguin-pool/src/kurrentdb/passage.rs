@@ -1,11 +1,13 @@
 //! The way of a request to the node, and of the answer back: what is meant for one of the two alone stays behind.
 
+use crate::security::{Caller, Gate};
 use axum::{
     Router,
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, uri::PathAndQuery},
 };
 use event_store::{Error, Result};
+use kurrentdb_protocol::http::StoreOf;
 use tower::ServiceExt as _;
 
 /// Where the node's interface begins in ours.
@@ -37,20 +39,23 @@ const OURS: [HeaderName; 6] = [
 
 /// The way to the node in this process.
 #[derive(Debug, Clone)]
-pub struct Passage(Router);
+pub struct Passage {
+    node: Router,
+    gate: Gate,
+}
 
 impl Passage {
-    /// The way to this node.
+    /// The way to this node, whose store is behind this gate.
     #[must_use]
-    pub const fn new(node: Router) -> Self {
-        Self(node)
+    pub const fn new(node: Router, gate: Gate) -> Self {
+        Self { node, gate }
     }
 
-    /// Passes a request on, and the node's answer back, whatever it is.
+    /// Passes a request of `caller` on, and the node's answer back, whatever it is. The node shows what that caller may see.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if what follows the prefix is no path.
-    pub async fn pass(&self, request: Request<Body>) -> Result<Response<Body>> {
+    pub async fn pass(&self, caller: &Caller, request: Request<Body>) -> Result<Response<Body>> {
         let (mut parts, body) = request.into_parts();
         let rest = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let rest = rest.strip_prefix(PREFIX).unwrap_or(rest);
@@ -68,9 +73,10 @@ impl Passage {
             None => _ = parts.headers.remove("x-forwarded-host"),
         }
         parts.headers.insert("x-forwarded-prefix", HeaderValue::from_static(PREFIX));
-        // What this service knows of the caller stays behind as well.
+        // What this service knows of the caller stays behind as well: the store that it may use is enough.
         parts.extensions.clear();
-        let mut response = match self.0.clone().oneshot(Request::from_parts(parts, body)).await {
+        parts.extensions.insert(StoreOf(self.gate.bind(caller)));
+        let mut response = match self.node.clone().oneshot(Request::from_parts(parts, body)).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
@@ -98,6 +104,9 @@ fn clean(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
     use axum::routing::any;
+    use event_store::contract::Model;
+    use std::sync::Arc;
+    use test_support::{MockClock, SeededIds};
 
     /// A node that says what came to it.
     fn mirror() -> Passage {
@@ -107,11 +116,14 @@ mod tests {
             let text = format!("{} {} {}", request.method(), request.uri(), headers.join(" "));
             ([("set-cookie", "node=1"), ("connection", "x-hop"), ("x-hop", "1"), ("x-kept", "1")], text)
         };
-        Passage::new(Router::new().fallback(any(says)))
+        let ids = Arc::new(SeededIds::new(1));
+        let gate = Gate::new(Arc::new(Model::new(Arc::new(MockClock::new()), ids)));
+        Passage::new(Router::new().fallback(any(says)), gate)
     }
 
     async fn passed(request: axum::http::request::Builder) -> (HeaderMap, String) {
-        let response = mirror().pass(request.body(Body::empty()).unwrap()).await.unwrap();
+        let response =
+            mirror().pass(&Caller::anonymous(), request.body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
         (parts.headers, String::from_utf8(bytes.to_vec()).unwrap())

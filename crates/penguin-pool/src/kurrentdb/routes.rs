@@ -4,6 +4,7 @@ use super::Passage;
 use crate::{
     endpoint,
     http::{ApiError, Routes},
+    security::Caller,
 };
 use axum::{
     extract::{Request, State},
@@ -28,9 +29,10 @@ endpoint! {
     []
     async fn get_from_node(
         State(passage): State<Passage>,
+        caller: Caller,
         request: Request,
     ) -> Result<Response, ApiError> {
-        Ok(passage.pass(request).await?)
+        Ok(passage.pass(&caller, request).await?)
     }
 }
 
@@ -41,8 +43,9 @@ endpoint! {
     []
     async fn post_to_node(
         State(passage): State<Passage>,
+        caller: Caller,
         request: Request,
     ) -> Result<Response, ApiError> {
-        Ok(passage.pass(request).await?)
+        Ok(passage.pass(&caller, request).await?)
     }
 }

@@ -1,6 +1,12 @@
 //! Who calls, and the store as that caller may use it.
 
-use event_store::EventStore;
+mod authorized;
+pub mod permission;
+
+pub use permission::Right;
+
+use authorized::Authorized;
+use event_store::{EventStore, StreamName};
 use std::sync::Arc;
 
 /// Who makes a call, and which roles they have. Cloning is cheap.
@@ -77,7 +83,7 @@ impl Caller {
 /// A store bound to a caller: whatever is asked of it is asked in that caller's name.
 pub type BoundStore = Arc<dyn EventStore>;
 
-/// The one way from a caller to the store. Permission and encryption will be decorators put on here.
+/// The one way from a caller to the store. Permission is a decorator put on here; encryption will be one below it.
 #[derive(Debug, Clone)]
 pub struct Gate {
     engine: Arc<dyn EventStore>,
@@ -92,7 +98,32 @@ impl Gate {
 
     /// The store as `caller` may use it.
     #[must_use]
-    pub fn bind(&self, _caller: &Caller) -> BoundStore {
-        Arc::clone(&self.engine)
+    pub fn bind(&self, caller: &Caller) -> BoundStore {
+        if caller.is_admin() {
+            return Arc::clone(&self.engine);
+        }
+        Arc::new(self.authorized(caller))
+    }
+
+    /// Refuses what `caller` has no right to, as the bound store does: for what a feature does in the caller's name but
+    /// with the service's own eyes.
+    ///
+    /// # Errors
+    /// [`event_store::Error::AccessDenied`]; for reading a user's stream [`event_store::Error::StreamNotFound`], as if it
+    /// were not there; and what the store answers.
+    pub async fn require(
+        &self,
+        caller: &Caller,
+        stream: &StreamName,
+        right: Right,
+    ) -> event_store::Result<()> {
+        if caller.is_admin() {
+            return Ok(());
+        }
+        self.authorized(caller).require(stream, right).await
+    }
+
+    fn authorized(&self, caller: &Caller) -> Authorized {
+        Authorized::new(Arc::clone(&self.engine), caller.clone())
     }
 }

@@ -1,0 +1,265 @@
+//! The store as one caller may use it.
+//!
+//! A stream's `$acl` is read from the store each time that it is needed, once a page: what was taken back is gone at once,
+//! on every engine and however many processes write, which no cache could promise. Who may do everything gets the store
+//! itself and pays nothing.
+//!
+//! What may not be read is left out of `$all`, of followed links and of the streams that the system derives. A stream
+//! that was ended for good has no `$acl` any more: what is left of it in `$all` is the administrators'.
+
+use super::{
+    Caller,
+    permission::{Right, allows, is_users},
+};
+use event_store::{
+    Acl, AllPage, Appended, AppendedMany, Capabilities, Deleted, Error, ErrorCode, EventStore, ExpectedState,
+    NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent, ResolvedEvent, Result, StoreId,
+    StoreState, StoreStatistics, StreamInfo, StreamName, StreamPage, StreamWrite, SubscribeAll,
+    SubscribeStream, Subscription, VersionedMetadata,
+};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+mod follow;
+
+/// How many `$acl`s are read at once.
+const LOOKUPS: usize = 16;
+
+/// How many pages of `$all` are looked at for one, while nothing on them may be read, and how large they are.
+const PAGES: usize = 4;
+const PAGE_EVENTS: usize = 512;
+
+/// The store bound to a caller who may not do everything. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub(super) struct Authorized {
+    store: Arc<dyn EventStore>,
+    caller: Caller,
+}
+
+/// What is known of a stream's permissions.
+enum Standing {
+    /// What its metadata says of them.
+    Acl(Option<Acl>),
+    /// It was ended for good, and its metadata with it.
+    Ended,
+}
+
+impl Authorized {
+    pub(super) const fn new(store: Arc<dyn EventStore>, caller: Caller) -> Self {
+        Self { store, caller }
+    }
+
+    /// Refuses what the caller has no right to.
+    ///
+    /// Reading a user's stream is refused as if it were not there. Without an `$acl` only its user may read it, so the same
+    /// is done, and answered, where it is really not there.
+    pub(super) async fn require(&self, stream: &StreamName, right: Right) -> Result<()> {
+        let acl = match self.standing(stream).await? {
+            Standing::Acl(acl) => acl,
+            // Who could read it by its name hears from the store that it was ended.
+            Standing::Ended => None,
+        };
+        if allows(&self.caller, stream, acl.as_ref(), right) { Ok(()) } else { Err(refused(stream, right)) }
+    }
+
+    async fn standing(&self, stream: &StreamName) -> Result<Standing> {
+        let described = stream.original().unwrap_or_else(|| stream.clone());
+        if described.is_metastream() {
+            return Ok(Standing::Acl(None));
+        }
+        match self.store.metadata(&described).await {
+            Ok(found) => Ok(Standing::Acl(found.metadata.acl)),
+            Err(error) if is_end(&error) => Ok(Standing::Ended),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Which of these streams' events may be shown.
+    async fn readable(&self, streams: HashSet<StreamName>) -> Result<HashMap<StreamName, bool>> {
+        let looked_up = stream::iter(streams).map(|stream| async move {
+            let may = match self.standing(&stream).await? {
+                Standing::Acl(acl) => allows(&self.caller, &stream, acl.as_ref(), Right::Read),
+                Standing::Ended => false,
+            };
+            Ok::<_, Error>((stream, may))
+        });
+        looked_up.buffer_unordered(LOOKUPS).try_collect().await
+    }
+
+    /// Hides where links lead to what may not be read: the target of a link that was followed, and in streams that the
+    /// system derives the link itself.
+    async fn hide_targets(&self, events: Vec<ResolvedEvent>) -> Result<Vec<ResolvedEvent>> {
+        let targets: HashSet<_> = events.iter().filter_map(target).collect();
+        if targets.is_empty() {
+            return Ok(events);
+        }
+        let readable = self.readable(targets).await?;
+        let hidden = |event: &ResolvedEvent| target(event).is_some_and(|t| readable.get(&t) != Some(&true));
+        let shown = events.into_iter().filter_map(|event| {
+            if !hidden(&event) {
+                return Some(event);
+            }
+            let derived = event.original().is_some_and(|e| is_derived(&e.stream));
+            (!derived).then(|| ResolvedEvent { event: event.event.filter(|_| event.link.is_none()), ..event })
+        });
+        Ok(shown.collect())
+    }
+
+    /// The events of `$all` that may be read.
+    async fn leave_out(&self, events: Vec<ResolvedEvent>) -> Result<Vec<ResolvedEvent>> {
+        let streams = events.iter().filter_map(|e| Some(e.original()?.stream.clone())).collect();
+        let readable = self.readable(streams).await?;
+        let may = |e: &ResolvedEvent| e.original().is_some_and(|e| readable.get(&e.stream) == Some(&true));
+        self.hide_targets(events.into_iter().filter(may).collect()).await
+    }
+}
+
+/// The stream that a link leads to, whether it was followed or not.
+fn target(event: &ResolvedEvent) -> Option<StreamName> {
+    let record: &RecordedEvent = event.original()?;
+    record.link_target().map(|(_, stream)| stream)
+}
+
+/// Whether the system itself writes the stream, of links to what others wrote.
+fn is_derived(stream: &StreamName) -> bool {
+    let name = stream.as_str();
+    name == "$streams" || ["$ce-", "$et-", "$category-", "$bc-"].iter().any(|p| name.starts_with(p))
+}
+
+fn is_end(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::StreamDeleted | ErrorCode::UserErased)
+}
+
+fn refused(stream: &StreamName, right: Right) -> Error {
+    if right.is_reading() && is_users(stream) {
+        Error::StreamNotFound(stream.clone())
+    } else {
+        Error::AccessDenied(stream.clone())
+    }
+}
+
+/// The right that writing takes. Without events it is a question about the stream.
+const fn to_write(events: &[NewEvent]) -> Right {
+    if events.is_empty() { Right::Read } else { Right::Write }
+}
+
+#[async_trait::async_trait]
+impl EventStore for Authorized {
+    async fn id(&self) -> Result<StoreId> {
+        self.store.id().await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    fn state(&self) -> StoreState {
+        self.store.state()
+    }
+
+    async fn statistics(&self) -> Result<StoreStatistics> {
+        self.store.statistics().await
+    }
+
+    /// The newest of all, whoever may read it: positions tell everybody how much is written.
+    async fn last_position(&self) -> Result<Option<Position>> {
+        self.store.last_position().await
+    }
+
+    async fn append(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedState,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended> {
+        self.require(stream, to_write(&events)).await?;
+        self.store.append(stream, expected, events).await
+    }
+
+    async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
+        let checks = writes.iter().map(|write| (write.stream.clone(), to_write(&write.events)));
+        let checks = stream::iter(checks.collect::<Vec<_>>());
+        checks
+            .map(|(stream, right)| async move { self.require(&stream, right).await })
+            .buffered(LOOKUPS)
+            .try_collect::<()>()
+            .await?;
+        self.store.append_many(writes).await
+    }
+
+    async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
+        self.require(stream, Right::Read).await?;
+        let page = self.store.read_stream(stream, read).await?;
+        Ok(StreamPage { events: self.hide_targets(page.events).await?, ..page })
+    }
+
+    async fn read_all(&self, read: ReadAll) -> Result<AllPage> {
+        let mut page = self.store.read_all(read.clone()).await?;
+        for looked_at in 1.. {
+            let mut events = self.leave_out(page.events).await?;
+            let next = page.next.filter(|_| events.is_empty() && looked_at < PAGES);
+            let Some(next) = next else {
+                let rest = events.get(read.limit).and_then(|e| Some(e.original()?.position));
+                events.truncate(read.limit);
+                page = AllPage { events, next: rest.or(page.next) };
+                break;
+            };
+            let limit = read.limit.max(PAGE_EVENTS);
+            page = self.store.read_all(ReadAll { from: ReadFrom::At(next), limit, ..read.clone() }).await?;
+        }
+        Ok(page)
+    }
+
+    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
+        self.require(stream, Right::Read).await?;
+        self.store.stream_info(stream).await
+    }
+
+    async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
+        self.require(stream, Right::Read).await?;
+        let messages = self.store.subscribe_stream(stream, options).await?;
+        Ok(follow::stream(self.clone(), stream.clone(), messages))
+    }
+
+    async fn subscribe_all(&self, options: SubscribeAll) -> Result<Subscription> {
+        let is_filtered = options.filter.is_some();
+        let messages = self.store.subscribe_all(options).await?;
+        Ok(follow::all(self.clone(), is_filtered, messages))
+    }
+
+    async fn delete(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
+        self.require(stream, Right::Delete).await?;
+        self.store.delete(stream, expected).await
+    }
+
+    async fn tombstone(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
+        self.require(stream, Right::Delete).await?;
+        self.store.tombstone(stream, expected).await
+    }
+
+    /// A caller cannot close the store: it is everybody's.
+    async fn close(&self) -> Result<()> {
+        Err(Error::Unsupported("be closed by one of its callers".into()))
+    }
+
+    async fn metadata(&self, stream: &StreamName) -> Result<VersionedMetadata> {
+        let found = self.store.metadata(stream).await;
+        let acl = match &found {
+            Ok(found) => found.metadata.acl.as_ref(),
+            Err(error) if is_end(error) => None,
+            Err(_) => return found,
+        };
+        if allows(&self.caller, stream, acl, Right::MetaRead) {
+            found
+        } else {
+            Err(refused(stream, Right::MetaRead))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "authorized_tests.rs"]
+mod tests;

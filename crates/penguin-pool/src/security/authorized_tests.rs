@@ -1,0 +1,357 @@
+//! The bound store against a plain walk over everything that the store holds.
+
+use super::*;
+use crate::security::Gate;
+use event_store::{EventFilter, StreamMetadata, SubscriptionMessage, TOMBSTONE_REVISION, contract::Model};
+use futures::FutureExt as _;
+use proptest::prelude::*;
+use std::time::Duration;
+use test_support::{MockClock, SeededIds};
+use uuid::Uuid;
+
+const STREAMS: [&str; 6] =
+    ["loans-1", "loans-2", "user-amy-profile", "user-bob-loans-1", "system-accounts", "$ce-user"];
+
+fn name(name: &str) -> StreamName {
+    StreamName::new(name).unwrap()
+}
+
+fn callers() -> [Caller; 4] {
+    let librarian = ["librarian".to_owned()];
+    [Caller::user("amy", &[]), Caller::user("bob", &[]), Caller::user("liz", &librarian), Caller::anonymous()]
+}
+
+struct World {
+    gate: Gate,
+    store: Arc<dyn EventStore>,
+    next: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let model = Model::new(Arc::new(MockClock::new()), Arc::new(SeededIds::new(7)));
+        let store: Arc<dyn EventStore> = Arc::new(model);
+        Self { gate: Gate::new(Arc::clone(&store)), store, next: 0 }
+    }
+
+    fn id(&mut self) -> Uuid {
+        self.next += 1;
+        Uuid::from_u64_pair(3, self.next)
+    }
+
+    async fn append(&mut self, stream: &str) -> Position {
+        let event = NewEvent::json(self.id(), "Happened", format!("{{\"n\":{}}}", self.next));
+        let appended = self.store.append(&name(stream), ExpectedState::Any, vec![event]).await.unwrap();
+        appended.position.unwrap()
+    }
+
+    async fn link(&mut self, stream: &str, target: &str) {
+        let link = NewEvent::link(self.id(), &name(target), 0);
+        self.store.append(&name(stream), ExpectedState::Any, vec![link]).await.unwrap();
+    }
+
+    async fn open_to(&mut self, stream: &str, readers: &[&str]) {
+        let read = Some(readers.iter().map(|r| (*r).to_owned()).collect());
+        let acl = Some(Acl { read, ..Acl::default() });
+        let metadata = StreamMetadata { acl, ..StreamMetadata::default() };
+        let id = self.id();
+        self.store.set_metadata(&name(stream), ExpectedState::Any, &metadata, id).await.unwrap();
+    }
+
+    fn bound(&self, caller: &Caller) -> Arc<dyn EventStore> {
+        self.gate.bind(caller)
+    }
+
+    /// Everything, and what the last metadata of each stream says, by a plain walk.
+    async fn everything(&self) -> Everything {
+        let page = self.store.read_all(ReadAll::forwards(10_000)).await.unwrap();
+        assert_eq!(page.next, None);
+        let events: Vec<_> = page.events.into_iter().filter_map(|e| e.event).collect();
+        let mut acls = HashMap::new();
+        for event in events.iter().filter(|e| e.stream.is_metastream()) {
+            acls.insert(event.stream.original().unwrap(), StreamMetadata::from_json(&event.data).acl);
+        }
+        let ended = events.iter().filter(|e| e.revision == TOMBSTONE_REVISION).map(|e| e.stream.clone());
+        Everything { ended: ended.collect(), acls, events }
+    }
+}
+
+struct Everything {
+    events: Vec<RecordedEvent>,
+    acls: HashMap<StreamName, Option<Acl>>,
+    ended: HashSet<StreamName>,
+}
+
+impl Everything {
+    fn may(&self, caller: &Caller, stream: &StreamName) -> bool {
+        let described = stream.original().unwrap_or_else(|| stream.clone());
+        let acl = self.acls.get(&described).and_then(Option::as_ref);
+        !self.ended.contains(&described) && allows(caller, stream, acl, Right::Read)
+    }
+
+    /// What the caller may see of `$all`, each as it stands there: its position, and the stream of what a link leads to.
+    fn visible(&self, caller: &Caller) -> Vec<(Position, Option<StreamName>)> {
+        let mut visible = Vec::new();
+        for event in self.events.iter().filter(|e| self.may(caller, &e.stream)) {
+            let target = event.link_target().map(|(_, stream)| stream);
+            let hidden = target.as_ref().is_some_and(|target| !self.may(caller, target));
+            if !(hidden && event.stream.as_str().starts_with("$ce-")) {
+                let target =
+                    target.filter(|target| !hidden && self.events.iter().any(|e| e.stream == *target));
+                visible.push((event.position, target));
+            }
+        }
+        visible
+    }
+}
+
+/// An event as it stands in `$all`: its position, and the stream of what its link was followed to.
+fn seen(event: &ResolvedEvent) -> (Position, Option<StreamName>) {
+    let followed = event.link.as_ref().and(event.event.as_ref()).map(|e| e.stream.clone());
+    (event.original().unwrap().position, followed)
+}
+
+async fn read_everything(store: &dyn EventStore, limit: usize, backwards: bool) -> Vec<ResolvedEvent> {
+    let read = if backwards { ReadAll::backwards(limit) } else { ReadAll::forwards(limit) };
+    let mut read = ReadAll { resolve_links: true, ..read };
+    let mut events = Vec::new();
+    for _ in 0..1000 {
+        let page = store.read_all(read.clone()).await.unwrap();
+        assert!(page.events.len() <= limit);
+        events.extend(page.events);
+        let Some(next) = page.next else { return events };
+        read.from = ReadFrom::At(next);
+    }
+    panic!("reading everything does not come to an end");
+}
+
+/// What a subscription brings that is there already.
+async fn followed(mut subscription: Subscription) -> Vec<Result<SubscriptionMessage>> {
+    let mut messages = Vec::new();
+    while let Some(message) = subscription.next().now_or_never().flatten() {
+        messages.push(message);
+    }
+    messages
+}
+
+fn events(messages: &[Result<SubscriptionMessage>]) -> Vec<ResolvedEvent> {
+    let event = |m: &Result<SubscriptionMessage>| match m {
+        Ok(SubscriptionMessage::Event(event)) => Some(event.clone()),
+        _ => None,
+    };
+    messages.iter().filter_map(event).collect()
+}
+
+/// Something that happens in the store.
+#[derive(Debug, Clone)]
+enum Step {
+    Append(usize),
+    Link(usize, usize),
+    Open(usize, Vec<&'static str>),
+    Delete(usize),
+    End(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let stream = || 0..STREAMS.len();
+    let reader = proptest::sample::select(&["amy", "bob", "$all", "role:librarian", "$admins"][..]);
+    prop_oneof![
+        6 => stream().prop_map(Step::Append),
+        2 => (stream(), stream()).prop_map(|(from, to)| Step::Link(from, to)),
+        4 => (stream(), proptest::collection::vec(reader, 0..3)).prop_map(|(stream, to)| Step::Open(stream, to)),
+        1 => stream().prop_map(Step::Delete),
+        1 => stream().prop_map(Step::End),
+    ]
+}
+
+async fn carry_out(world: &mut World, step: Step) {
+    // What cannot be done to a stream that ended is not done.
+    let lives = |world: &World, at: usize| {
+        let (store, stream) = (Arc::clone(&world.store), name(STREAMS[at]));
+        async move { store.metadata(&stream).await.is_ok() }
+    };
+    match step {
+        Step::Append(at) if lives(world, at).await => _ = world.append(STREAMS[at]).await,
+        Step::Link(at, to) if lives(world, at).await => world.link(STREAMS[at], STREAMS[to]).await,
+        Step::Open(at, readers) if lives(world, at).await => world.open_to(STREAMS[at], &readers).await,
+        Step::Delete(at) => _ = world.store.delete(&name(STREAMS[at]), ExpectedState::Any).await,
+        Step::End(at) => _ = world.store.tombstone(&name(STREAMS[at]), ExpectedState::Any).await,
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn each_caller_sees_all_that_they_may_see_and_nothing_else(
+        steps in proptest::collection::vec(step(), 1..60), limit in 1_usize..8, backwards: bool,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new();
+            for step in steps {
+                carry_out(&mut world, step).await;
+            }
+            let everything = world.everything().await;
+            for caller in callers() {
+                let store = world.bound(&caller);
+                let mut visible = everything.visible(&caller);
+                let all = SubscribeAll { resolve_links: true, ..SubscribeAll::default() };
+                let brought = events(&followed(store.subscribe_all(all).await.unwrap()).await);
+                // A target that cannot be read by anybody is not there either.
+                let there = |(at, target): (Position, Option<StreamName>)| (at, target.filter(|_| {
+                    brought.iter().any(|e| seen(e).0 == at && seen(e).1.is_some())
+                }));
+                visible = visible.into_iter().map(there).collect();
+                assert_eq!(brought.iter().map(seen).collect::<Vec<_>>(), visible, "{caller:?} follows");
+                let page = read_everything(&*store, limit, backwards).await;
+                if backwards {
+                    visible.reverse();
+                }
+                assert_eq!(page.iter().map(seen).collect::<Vec<_>>(), visible, "{caller:?} reads");
+                for stream in STREAMS.iter().flat_map(|s| [(*s).to_owned(), format!("$${s}")]) {
+                    let stream = name(&stream);
+                    let may = everything.may(&caller, &stream);
+                    let read = ReadStream { resolve_links: true, ..ReadStream::forwards(1000) };
+                    if let Ok(page) = store.read_stream(&stream, read).await {
+                        assert!(may, "{caller:?} reads {stream}");
+                        for event in page.events.iter().filter_map(|e| e.event.as_ref()) {
+                            assert!(everything.may(&caller, &event.stream), "{caller:?} reads {event:?}");
+                        }
+                    }
+                    let options = SubscribeStream { resolve_links: true, ..SubscribeStream::default() };
+                    if let Ok(subscription) = store.subscribe_stream(&stream, options).await {
+                        for event in events(&followed(subscription).await).iter().filter_map(|e| e.event.as_ref()) {
+                            assert!(everything.may(&caller, &event.stream), "{caller:?} follows {event:?}");
+                        }
+                    }
+                    if store.stream_info(&stream).await.is_ok() {
+                        assert!(may, "{caller:?} asks about {stream}");
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_users_stream_that_may_not_be_read_is_as_one_that_is_not_there() {
+    let mut world = World::new();
+    world.append("user-bob-profile").await;
+    world.append("loans-1").await;
+    world.open_to("loans-1", &["bob"]).await;
+    let amy = world.bound(&Caller::user("amy", &[]));
+    for stream in ["user-bob-profile", "user-bob-offers", "$$user-bob-profile", "$$user-bob-offers"] {
+        let stream = name(stream);
+        let not_found = Err(Error::StreamNotFound(stream.clone()));
+        assert_eq!(amy.stream_info(&stream).await.map(|_| ()), not_found);
+        assert_eq!(amy.read_stream(&stream, ReadStream::forwards(1)).await.map(|_| ()), not_found);
+        let subscribed = amy.subscribe_stream(&stream, SubscribeStream::default()).await;
+        assert_eq!(subscribed.map(|_| ()), not_found);
+        let denied = Err(Error::AccessDenied(stream.clone()));
+        let event = NewEvent::json(Uuid::from_u128(1), "Happened", "{}");
+        for expected in [ExpectedState::Any, ExpectedState::NoStream, ExpectedState::StreamExists] {
+            assert_eq!(amy.append(&stream, expected, vec![event.clone()]).await.map(|_| ()), denied);
+            assert_eq!(amy.append(&stream, expected, Vec::new()).await.map(|_| ()), not_found);
+            assert_eq!(amy.delete(&stream, expected).await.map(|_| ()), denied);
+            assert_eq!(amy.tombstone(&stream, expected).await.map(|_| ()), denied);
+        }
+    }
+    let stream = name("loans-1");
+    let denied = Err(Error::AccessDenied(stream.clone()));
+    assert_eq!(amy.stream_info(&stream).await.map(|_| ()), denied);
+    assert_eq!(amy.metadata(&stream).await.map(|_| ()), denied);
+    for missing in ["user-bob-profile", "user-bob-offers"] {
+        let missing = name(missing);
+        assert_eq!(amy.metadata(&missing).await, Err(Error::StreamNotFound(missing)));
+    }
+    assert_eq!(amy.close().await.map_err(|e| e.code()), Err(ErrorCode::NotImplemented));
+    assert_eq!(world.store.state(), StoreState::Ready);
+}
+
+#[tokio::test]
+async fn an_append_to_several_streams_needs_the_right_to_each_and_a_check_the_right_to_read() {
+    let mut world = World::new();
+    world.append("user-bob-profile").await;
+    let amy = world.bound(&Caller::user("amy", &[]));
+    let write =
+        |stream: &str, events| StreamWrite { stream: name(stream), expected: ExpectedState::Any, events };
+    let event = || vec![NewEvent::json(Uuid::from_u128(9), "Happened", "{}")];
+    let mixed = vec![write("loans-1", event()), write("user-bob-profile", event())];
+    assert_eq!(amy.append_many(mixed).await.map(|_| ()), Err(Error::AccessDenied(name("user-bob-profile"))));
+    let checked = vec![write("loans-1", event()), write("user-bob-profile", Vec::new())];
+    assert_eq!(
+        amy.append_many(checked).await.map(|_| ()),
+        Err(Error::StreamNotFound(name("user-bob-profile")))
+    );
+    assert_eq!(
+        world.store.stream_info(&name("loans-1")).await.map_err(|e| e.code()).unwrap_err(),
+        ErrorCode::StreamNotFound
+    );
+    let own = vec![write("loans-1", event()), write("user-amy-profile", Vec::new())];
+    assert!(amy.append_many(own).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_subscription_ends_when_the_right_to_read_is_taken_back() {
+    let mut world = World::new();
+    world.open_to("loans-1", &["amy"]).await;
+    world.append("loans-1").await;
+    let amy = world.bound(&Caller::user("amy", &[]));
+    let mut of_stream = amy.subscribe_stream(&name("loans-1"), SubscribeStream::default()).await.unwrap();
+    let mut of_all = amy.subscribe_all(SubscribeAll::default()).await.unwrap();
+    let mut brought = 0;
+    while let Some(Some(message)) = of_stream.next().now_or_never() {
+        brought += usize::from(matches!(message.unwrap(), SubscriptionMessage::Event(_)));
+    }
+    assert_eq!(brought, 1);
+    while let Some(Some(message)) = of_all.next().now_or_never() {
+        message.unwrap();
+    }
+    world.open_to("loans-1", &["bob"]).await;
+    world.append("loans-1").await;
+    let last = world.append("loans-2").await;
+    let next = tokio::time::timeout(Duration::from_secs(30), of_stream.next()).await.unwrap();
+    assert_eq!(next, Some(Err(Error::AccessDenied(name("loans-1")))));
+    assert_eq!(of_stream.next().await, None);
+    let next = tokio::time::timeout(Duration::from_secs(30), of_all.next()).await.unwrap();
+    let Some(Ok(SubscriptionMessage::Event(event))) = next else { panic!("{next:?}") };
+    assert_eq!(event.original().unwrap().position, last, "what is left out is passed over");
+}
+
+#[tokio::test]
+async fn a_subscription_says_how_far_it_has_come_over_what_it_leaves_out() {
+    let mut world = World::new();
+    for _ in 0..2500 {
+        world.append("system-accounts").await;
+    }
+    let amy = world.bound(&Caller::user("amy", &[]));
+    let checkpoints = |messages: &[Result<SubscriptionMessage>]| -> Vec<u64> {
+        let of = |m: &Result<SubscriptionMessage>| match m {
+            Ok(SubscriptionMessage::Checkpoint(position)) => Some(position.raw()),
+            _ => None,
+        };
+        messages.iter().filter_map(of).collect()
+    };
+    let plain = followed(amy.subscribe_all(SubscribeAll::default()).await.unwrap()).await;
+    assert_eq!(checkpoints(&plain), [999, 1999]);
+    assert!(matches!(plain.last(), Some(Ok(SubscriptionMessage::CaughtUp { .. }))), "{:?}", plain.last());
+    let filter = Some(EventFilter::stream_prefix(["system-"]));
+    let options = SubscribeAll { filter, ..SubscribeAll::default() };
+    let own = followed(world.store.subscribe_all(options.clone()).await.unwrap()).await;
+    let filtered = followed(amy.subscribe_all(options).await.unwrap()).await;
+    assert_eq!(checkpoints(&filtered), checkpoints(&own), "the store's own");
+    let page = amy.read_all(ReadAll::forwards(10)).await.unwrap();
+    assert_eq!((page.events.len(), page.next.is_some()), (0, true), "the work for a page is bounded");
+}
+
+#[tokio::test]
+async fn who_may_do_everything_gets_the_store_itself() {
+    let world = World::new();
+    let of = |caller: &Caller| Arc::ptr_eq(&world.bound(caller), &world.store);
+    assert!(of(&Caller::system()));
+    assert!(of(&Caller::user("root", &["admin".to_owned()])));
+    assert!(!of(&Caller::user("system", &[])));
+    assert!(!of(&Caller::anonymous()));
+}
