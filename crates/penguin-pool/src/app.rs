@@ -19,6 +19,7 @@ use crate::{
     status::{self, About},
     streams::{self, Streams},
     uptime::{self, Uptime},
+    users::{self, Users},
     websocket::{self, HealthFeed, Heartbeat, Sockets, asyncapi},
 };
 use axum::Router;
@@ -129,6 +130,7 @@ pub fn api(
         ),
     })?);
     let streams = Streams::new(gate.clone(), catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
+    let users = Users::new(gate.clone(), catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
     let feed = HealthFeed::new(Arc::clone(clock));
     let sockets = Sockets::new(websocket::Options {
         allowed_origins: config.settings.allowed_origins.0.clone(),
@@ -158,6 +160,7 @@ pub fn api(
     let watch = websocket::watch(watched, feed).boxed();
     let (router, mut documents) = http::build(|| {
         streams::routes(streams)
+            .merge(users::routes(users))
             .merge(health::routes(health))
             .merge(status::routes(about))
             .merge(uptime::routes(Arc::clone(&uptime)))

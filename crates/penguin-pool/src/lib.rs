@@ -17,4 +17,5 @@ pub mod server;
 pub mod status;
 pub mod streams;
 pub mod uptime;
+pub mod users;
 pub mod websocket;

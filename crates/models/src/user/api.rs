@@ -29,7 +29,7 @@ pub struct UserDataPath {
     #[garde(dive)]
     #[expect(missing_docs, reason = "the type says it")]
     pub user_id: UserId,
-    #[garde(dive, rename("type"))]
+    #[garde(skip)]
     #[serde(rename = "type")]
     #[expect(missing_docs, reason = "the type says it")]
     pub data_type: SingleDataType,
@@ -61,28 +61,23 @@ pub struct OfferPath {
 
 /// A type of data of which a user has one, or one for each category: `profile`, `preferences` or `activity`. (`loans` and
 /// `offers` are collections, with paths of their own.)
-#[derive(Debug, Clone, Deserialize, Validate)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
-#[garde(transparent)]
-pub struct SingleDataType(#[garde(custom(known))] String);
+pub struct SingleDataType(String);
 
 impl SingleDataType {
     const ALL: [UserDataType; 3] = [UserDataType::Profile, UserDataType::Preferences, UserDataType::Activity];
 
-    /// The type; nothing if it breaks the rules.
-    #[must_use]
-    pub fn get(&self) -> Option<UserDataType> {
-        UserDataType::named(&self.0).filter(|named| Self::ALL.contains(named))
+    /// The type.
+    ///
+    /// # Errors
+    /// A sentence that names all types, if it is none.
+    pub fn get(&self) -> Result<UserDataType, String> {
+        UserDataType::named(&self.0).filter(|named| Self::ALL.contains(named)).ok_or_else(|| {
+            let all = UserDataType::ALL.map(UserDataType::as_str).join(", ");
+            format!("'{}' is no type of data: there are {all}", self.0)
+        })
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is garde's")]
-fn known(name: &str, (): &()) -> garde::Result {
-    if SingleDataType(name.to_owned()).get().is_some() {
-        return Ok(());
-    }
-    let all = UserDataType::ALL.map(UserDataType::as_str).join(", ");
-    Err(garde::Error::new(format!("'{name}' is no type of data: there are {all}")))
 }
 
 impl JsonSchema for SingleDataType {

@@ -5,8 +5,8 @@ use super::{
     apply::{Batch, Touched},
     blocks::Change,
     state::{Class, Facet, Kind, Stream},
-    statistics,
 };
+use models::UserStream;
 use rusqlite::{OptionalExtension as _, params};
 use std::collections::BTreeSet;
 
@@ -90,9 +90,9 @@ impl<'e> Batch<'_, 'e> {
         let live = |facets: &BTreeSet<Facet>| facets.first().is_some_and(|facet| facet.class == Class::Live);
         let by = i64::from(live(new)) - i64::from(live(old));
         if by != 0
-            && let Some(user) = statistics::user_of(stream.name.as_str())
+            && let Some(of_user) = UserStream::split(stream.name.as_str())
         {
-            self.add(Counter::StreamsOfUser, user, by);
+            self.add(Counter::StreamsOfUser, of_user.user_id, by);
         }
         Ok(())
     }

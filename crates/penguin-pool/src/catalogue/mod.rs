@@ -28,7 +28,7 @@ pub use database::Place;
 pub use error::{CatalogueError, Result};
 pub use types::{
     BrowseFilter, BrowsePage, CatalogueStream, Condition, Freshness, Hit, Lag, MAX_PAGE, Operator, Progress,
-    SearchFilter, SearchPage, Statistics,
+    SearchFilter, SearchPage, Statistics, UserList,
 };
 
 use database::Database;
@@ -236,6 +236,15 @@ impl Catalogue {
         let now = self.0.clock.now();
         let query = move |db: &_, deadline: &_| search::run(&plan, db, deadline, now);
         self.0.database.search(self.0.query_time, search::ADVICE, query).await
+    }
+
+    /// A part of the list of users who have a stream: those whose ids begin with `prefix` and come after `after`.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Database`] alone.
+    pub async fn users(&self, prefix: String, after: Option<String>, limit: usize) -> Result<UserList> {
+        let query = move |db: &_, _: &_| statistics::users(db, &prefix, after.as_deref(), limit);
+        self.0.database.read(self.0.query_time, "try again", query).await
     }
 
     /// How much there is.

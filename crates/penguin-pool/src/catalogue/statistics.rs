@@ -1,35 +1,18 @@
 //! How much there is: counters that are kept as events come and go.
 
 use super::{
-    Result, Statistics,
+    Result, Statistics, UserList,
     counts::{BYTES, Counter, EVENTS, USERS},
     schema,
     state::{Class, Kind, Stream},
 };
 use event_store::Timestamp;
+use models::ListedUser;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeMap;
 
-/// The types of user streams, `user-{userId}-{type}` or `user-{userId}-{type}-{category}`.
-const USER_STREAM_TYPES: [&str; 5] = ["profile", "preferences", "activity", "loans", "offers"];
-
 /// Types and categories that are counted by name, those with the most events: clients make as many as they like.
 const MOST_NAMES: i64 = 1000;
-
-/// The user whose stream this is, if it is a user's: the first part that is a type ends the user's id.
-pub(super) fn user_of(stream: &str) -> Option<&str> {
-    let rest = stream.strip_prefix("user-")?;
-    let mut end = 0_usize;
-    for part in rest.split('-') {
-        if USER_STREAM_TYPES.contains(&part) {
-            let user = &rest[..end.saturating_sub(1)];
-            let sound = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-            return (1..=64).contains(&user.len()).then_some(user).filter(|user| user.chars().all(sound));
-        }
-        end += part.len() + 1;
-    }
-    None
-}
 
 /// All but the bytes on the store's disk, at a time of day.
 pub(super) fn statistics(db: &Connection, now: Timestamp) -> Result<Statistics> {
@@ -111,18 +94,22 @@ fn by_name(db: &Connection, counter: Counter) -> Result<BTreeMap<String, u64>> {
         .collect::<rusqlite::Result<_>>()?)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_stream_names_its_user_up_to_the_first_type() {
-        assert_eq!(user_of("user-anna-profile"), Some("anna"));
-        assert_eq!(user_of("user-anna-b-loans-profile"), Some("anna-b"));
-        assert_eq!(user_of("user-profile"), None);
-        assert_eq!(user_of("user--profile"), None);
-        assert_eq!(user_of("user-anna"), None);
-        assert_eq!(user_of("user-profile-loans"), None);
-        assert_eq!(user_of("users-anna-profile"), None);
-    }
+/// A part of the list of users, by id: those whose ids begin with the prefix and come after another.
+pub(super) fn users(db: &Connection, prefix: &str, after: Option<&str>, limit: usize) -> Result<UserList> {
+    let kind = Counter::StreamsOfUser as i64;
+    // Ids are ASCII: below this character is every id that begins with the prefix.
+    let end = format!("{prefix}\u{7f}");
+    let total = db
+        .prepare_cached("SELECT count(*) FROM counter WHERE kind = ? AND name >= ? AND name < ?")?
+        .query_row(params![kind, prefix, end], |row| row.get(0))?;
+    let sql = "SELECT name, value FROM counter
+               WHERE kind = ?1 AND name >= ?2 AND name < ?3 AND (?4 IS NULL OR name > ?4) ORDER BY name LIMIT ?5";
+    let user = |row: &rusqlite::Row<'_>| Ok(ListedUser { user_id: row.get(0)?, streams: row.get(1)? });
+    let mut users: Vec<ListedUser> = db
+        .prepare_cached(sql)?
+        .query_map(params![kind, prefix, end, after, limit + 1], user)?
+        .collect::<rusqlite::Result<_>>()?;
+    let has_more = users.len() > limit;
+    users.truncate(limit);
+    Ok(UserList { users, total, has_more })
 }

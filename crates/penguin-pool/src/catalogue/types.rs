@@ -1,7 +1,7 @@
 //! What the catalogue is asked and what it answers: plain types, nothing of HTTP.
 
 use event_store::{Position, Revision, StreamMetadata, StreamName, Timestamp};
-use models::{StreamDescription, StreamStatus};
+use models::{ListedUser, StreamDescription, StreamStatus};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -192,6 +192,17 @@ pub struct Statistics {
     /// Events by category: what stands in the stream's name before the first `-`. Names without one have none. The 1,000
     /// categories with the most.
     pub events_per_category: BTreeMap<String, u64>,
+}
+
+/// A part of the list of users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserList {
+    /// The users, by id.
+    pub users: Vec<ListedUser>,
+    /// How many there are on all pages.
+    pub total: u64,
+    /// Whether there are more after this page.
+    pub has_more: bool,
 }
 
 /// Whether the catalogue had reached the position it was to wait for.

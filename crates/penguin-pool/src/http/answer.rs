@@ -18,7 +18,7 @@ use serde::Serialize;
 /// The envelope of every successful answer of `/api/streams`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "{T}Answer")]
-struct Envelope<T> {
+pub(super) struct Envelope<T> {
     #[schemars(extend("const" = true))]
     success: bool,
     data: T,
@@ -26,11 +26,11 @@ struct Envelope<T> {
     timestamp: DateTime,
 }
 
-fn envelope<T: Serialize>(status: StatusCode, data: T) -> Response {
+pub(super) fn envelope<T: Serialize>(status: StatusCode, data: T) -> Response {
     (status, Json(Envelope { success: true, data, timestamp: context::now() })).into_response()
 }
 
-fn document<T: JsonSchema>(
+pub(super) fn document<T: JsonSchema>(
     ctx: &mut GenContext,
     op: &mut Operation,
     description: &str,

@@ -85,13 +85,18 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 /// A fault of shape. serde calls the whole `.` and a part that it does not know `?`, and names a missing or repeated
 /// field in its sentence alone.
 fn fault(path: &str, message: &str) -> Detail {
+    Detail::new(faulty(path, message), message)
+}
+
+/// The path of a fault of shape, as clients know it.
+pub(crate) fn faulty(path: &str, message: &str) -> String {
     let mut path = path.trim_end_matches('?').trim_end_matches('.').to_owned();
     let named = ["missing field `", "duplicate field `"].iter().find_map(|start| message.strip_prefix(start));
     if let Some((field, _)) = named.and_then(|rest| rest.split_once('`')) {
         let dot = if path.is_empty() { "" } else { "." };
         path = format!("{path}{dot}{field}");
     }
-    Detail::new(path, message)
+    path
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

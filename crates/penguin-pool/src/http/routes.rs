@@ -217,7 +217,7 @@ fn failure(codes: &[ErrorCode]) -> Response {
 }
 
 /// `create_stream` as `createStream`. A path keeps its dots and brackets.
-pub(super) fn camel_case(name: &str) -> String {
+pub(crate) fn camel_case(name: &str) -> String {
     let mut up = false;
     let mut camel = String::with_capacity(name.len());
     for c in name.chars() {

@@ -80,7 +80,7 @@ fn is_the_services(name: &StreamName) -> bool {
 }
 
 /// A stream's metadata. An error names the stream, which the caller knows, and not its metastream.
-async fn metadata(store: &BoundStore, name: &StreamName) -> Result<VersionedMetadata, Error> {
+pub(crate) async fn metadata(store: &BoundStore, name: &StreamName) -> Result<VersionedMetadata, Error> {
     store.metadata(name).await.map_err(|error| match error {
         Error::StreamDeleted(_) => Error::StreamDeleted(name.clone()),
         Error::AccessDenied(_) => Error::AccessDenied(name.clone()),

@@ -30,7 +30,10 @@ async fn every_operation_that_is_documented_is_served_and_named_once() {
             continue;
         }
         // A query and a body that no operation takes: it answers at once, and does nothing.
-        let url = format!("{}{}?no-such-key=1", service.url, path.replace("{streamName}", "no-such-stream"));
+        let path = ["streamName", "userId", "loanId", "offerId"]
+            .iter()
+            .fold(path, |path, name| path.replace(&format!("{{{name}}}"), "no-such-stream"));
+        let url = format!("{}{}?no-such-key=1", service.url, path.replace("{type}", "profile"));
         let request = service.client.request(method.parse().unwrap(), url);
         let answer = request.header("content-type", "application/json").body("{").send().await.unwrap();
         let status = answer.status().as_u16();

@@ -11,3 +11,4 @@ mod find;
 mod read;
 mod robust;
 mod support;
+mod users;

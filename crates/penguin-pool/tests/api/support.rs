@@ -7,6 +7,7 @@ use penguin_pool::{
     http::{self, Context, Documents},
     security::Gate,
     streams::{self, Streams},
+    users::{self, Users},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -163,8 +164,10 @@ fn router(
 ) -> (Router, Documents) {
     let ids: Arc<dyn IdSource> = Arc::new(SeededIds::new(8));
     let gate = Gate::new(Arc::clone(store));
+    let users = Users::new(gate.clone(), catalogue.clone(), Arc::clone(&clock), Arc::clone(&ids));
+    let users = users.with_patience(patience);
     let streams = Streams::new(gate, catalogue, Arc::clone(&clock), Arc::clone(&ids)).with_patience(patience);
-    let (router, documents) = http::build(|| streams::routes(streams)).unwrap();
+    let (router, documents) = http::build(|| streams::routes(streams).merge(users::routes(users))).unwrap();
     let context = Context { clock, ids };
     (router.layer(axum::middleware::from_fn_with_state(context, http::context)), documents)
 }

@@ -1,0 +1,82 @@
+//! `/api/users`: users' profiles, preferences, activity, loans and offers.
+//!
+//! Each is a stream `user-{userId}-{type}` or `user-{userId}-{type}-{category}`, whose newest `UserDataUpdated` says all
+//! that it is now: the state is one event, however long the history. A loan or an offer is a category of its type.
+//!
+//! Where to start reading: `routes`, then `read` (the state) and `write` (how it changes), then `list`.
+
+mod check;
+mod error;
+mod list;
+mod merge;
+mod read;
+mod routes;
+mod write;
+
+pub use error::{Result, UsersError};
+pub use list::Listing;
+pub use routes::routes;
+pub use write::Expect;
+
+use crate::{
+    catalogue::Catalogue,
+    security::{BoundStore, Caller, Gate},
+};
+use event_store::{Clock, IdSource, StreamName};
+use models::{UserDataCategory, UserDataType, UserId, UserStream};
+use std::{sync::Arc, time::Duration};
+
+/// Users' data: what the API does, for a caller. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Users {
+    gate: Gate,
+    catalogue: Catalogue,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    patience: Duration,
+}
+
+/// How long a list waits for the catalogue unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Users {
+    /// The service before a gate, with the catalogue of the same store.
+    #[must_use]
+    pub fn new(gate: Gate, catalogue: Catalogue, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
+        Self { gate, catalogue, clock, ids, patience: PATIENCE }
+    }
+
+    /// The same, with another time that lists wait for the catalogue to take in what was written before the question.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    fn store(&self, caller: &Caller) -> BoundStore {
+        self.gate.bind(caller)
+    }
+}
+
+/// Where a part of a user's data is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Whose it is.
+    pub user_id: UserId,
+    /// What kind it is.
+    pub data_type: UserDataType,
+    /// Which part of that kind; for a loan or an offer its id.
+    pub category: Option<UserDataCategory>,
+}
+
+impl Place {
+    /// The stream's name.
+    ///
+    /// # Errors
+    /// [`UsersError::Invalid`] if it makes none: its parts were not checked.
+    fn stream(&self) -> Result<StreamName> {
+        let category = self.category.as_ref().map(UserDataCategory::as_str);
+        let name =
+            UserStream { user_id: self.user_id.as_str(), data_type: self.data_type, category }.to_string();
+        StreamName::new(name).map_err(|e| UsersError::Invalid(vec![("userId".to_owned(), e.to_string())]))
+    }
+}
