@@ -1,8 +1,11 @@
 //! What one node shows: its parts, its limits, and the router that tells gRPC from plain HTTP.
 
-use crate::{Gate, grpc};
+use crate::{
+    Gate, grpc,
+    persistent::{Registry, Shared},
+};
 use axum::{Router, extract::Request, response::Response};
-use event_store::{Clock, IdSource};
+use event_store::{Clock, EventStore, IdSource};
 use std::{convert::Infallible, sync::Arc};
 use tokio::sync::{Semaphore, watch};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
@@ -23,11 +26,16 @@ pub struct Limits {
     pub subscriptions: usize,
     /// How many connections are open at once; further ones wait.
     pub connections: usize,
+    /// How many persistent subscriptions there are.
+    pub persistent_subscriptions: usize,
+    /// What the events take that persistent subscriptions have read and not settled, in bytes, roughly: beyond it each
+    /// holds no more than one.
+    pub persistent_bytes: usize,
 }
 
 impl Default for Limits {
     /// Messages of 17 MiB, events of 16 MiB and appends of 256 MiB, as KurrentDB 25.1; 512 MiB pending, 10,000
-    /// subscriptions, 10,000 connections.
+    /// subscriptions, 10,000 connections, 1,000 persistent subscriptions that hold 256 MiB.
     fn default() -> Self {
         Self {
             message_bytes: 17 << 20,
@@ -36,6 +44,8 @@ impl Default for Limits {
             pending_bytes: 512 << 20,
             subscriptions: 10_000,
             connections: 10_000,
+            persistent_subscriptions: 1_000,
+            persistent_bytes: 256 << 20,
         }
     }
 }
@@ -45,6 +55,9 @@ impl Default for Limits {
 pub struct FaceOptions {
     /// The way to the store.
     pub gate: Arc<dyn Gate>,
+    /// The store as the node itself uses it, with every right, for what it keeps there on its own account: persistent
+    /// subscriptions. Without it there are none.
+    pub own: Option<Arc<dyn EventStore>>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes the ids of subscriptions, and of records that came without.
@@ -56,9 +69,10 @@ pub struct FaceOptions {
 }
 
 impl FaceOptions {
-    /// With KurrentDB's limits, and gossip that answers with the address it was asked at.
+    /// With KurrentDB's limits, without persistent subscriptions, and with gossip that answers with the address it was
+    /// asked at.
     pub fn new(gate: Arc<dyn Gate>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { gate, clock, ids, limits: Limits::default(), advertise: None }
+        Self { gate, own: None, clock, ids, limits: Limits::default(), advertise: None }
     }
 }
 
@@ -79,17 +93,32 @@ pub(crate) struct Node {
     pub(crate) pending: Arc<Semaphore>,
     /// Whether the node is closing: streams that would never end watch it.
     pub(crate) closing: watch::Sender<bool>,
+    /// The persistent subscriptions, if there is a store to keep them in.
+    pub(crate) persistent: Option<Arc<Registry>>,
 }
 
 impl Face {
     /// A node that is not served yet.
     #[must_use]
     pub fn new(options: FaceOptions) -> Self {
+        let closing = watch::Sender::new(false);
+        let persistent = options.own.as_ref().map(|store| {
+            let shared = Shared {
+                store: Arc::clone(store),
+                clock: Arc::clone(&options.clock),
+                ids: Arc::clone(&options.ids),
+                held: Arc::default(),
+                most_held: options.limits.persistent_bytes,
+                closing: closing.subscribe(),
+            };
+            Arc::new(Registry::new(shared, options.limits.persistent_subscriptions))
+        });
         let node = Node {
+            persistent,
             instance: options.ids.next_id(),
             subscriptions: Arc::new(Semaphore::new(options.limits.subscriptions.min(Semaphore::MAX_PERMITS))),
             pending: Arc::new(Semaphore::new((options.limits.pending_bytes >> 10).min(u32::MAX as usize))),
-            closing: watch::Sender::new(false),
+            closing,
             options,
         };
         Self { node: Arc::new(node) }

@@ -10,6 +10,7 @@ mod face;
 mod gate;
 pub mod grpc;
 pub mod http;
+mod persistent;
 mod serve;
 
 pub use face::{Face, FaceOptions, Limits, NodeService};

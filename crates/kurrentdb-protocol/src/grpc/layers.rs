@@ -61,9 +61,6 @@ pub(crate) async fn not_served(request: Request) -> Result<Response, Infallible>
         "event_store.client.projections.Projections" => "there is no projection engine here".to_owned(),
         "event_store.client.users.Users" => "users are not managed over gRPC here".to_owned(),
         "event_store.client.operations.Operations" => "this node has no operations over gRPC".to_owned(),
-        "event_store.client.persistent_subscriptions.PersistentSubscriptions" => {
-            "persistent subscriptions are not served by this version".to_owned()
-        }
         _ => format!("nothing is served at {}", path.chars().take(200).collect::<String>()),
     };
     Ok(Status::unimplemented(what).into_http())

@@ -56,8 +56,8 @@ pub(crate) fn router(face: &Face) -> Router {
         .route_service("/event_store.client.gossip.Gossip/Read", GossipServer::new(node()))
         .route_service("/event_store.client.monitoring.Monitoring/{method}", MonitoringServer::new(node()))
         .route_service(
-            "/event_store.client.persistent_subscriptions.PersistentSubscriptions/List",
-            PersistentSubscriptionsServer::new(node()),
+            "/event_store.client.persistent_subscriptions.PersistentSubscriptions/{method}",
+            PersistentSubscriptionsServer::new(node()).max_decoding_message_size(most),
         )
         .fallback_service(any_service(tower::service_fn(layers::not_served)))
         .layer(middleware::from_fn_with_state(Arc::clone(&face.node.pending), upload::counted))

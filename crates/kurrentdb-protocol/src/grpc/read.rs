@@ -137,20 +137,8 @@ fn all_from(from: Option<read_req::all_options::From>, kind: Kind) -> Result<Rea
 }
 
 fn parse_filter(options: read_req::FilterOptions, kind: Kind) -> Result<Filter, Status> {
-    use read_req::filter_options::{By, Window};
-    let (by, expression) = match options.by {
-        Some(By::StreamIdentifier(expression)) => (FilterBy::StreamName, expression),
-        Some(By::EventType(expression)) => (FilterBy::EventType, expression),
-        None => return Err(status::invalid("what the filter looks at is missing")),
-    };
-    let filter = match (expression.regex.as_str(), expression.prefix) {
-        ("", prefixes) if prefixes.is_empty() => {
-            return Err(status::invalid("a filter needs a prefix or an expression"));
-        }
-        ("", prefixes) if by == FilterBy::StreamName => EventFilter::stream_prefix(prefixes),
-        ("", prefixes) => EventFilter::event_type_prefix(prefixes),
-        (regex, _) => EventFilter::regex(by, regex).map_err(|e| status::of(&e))?,
-    };
+    use read_req::filter_options::Window;
+    let filter = expression(options.by)?;
     let window = match options.window {
         Some(Window::Max(0)) | None => {
             return Err(status::invalid("the filter's window must be greater than 0"));
@@ -163,6 +151,24 @@ fn parse_filter(options: read_req::FilterOptions, kind: Kind) -> Result<Filter, 
         return Err(status::invalid("the checkpoint interval multiplier must be greater than 0"));
     }
     Ok(Filter { filter, checkpoint_interval })
+}
+
+/// What a filter asks, whichever window it has.
+pub(crate) fn expression(by: Option<read_req::filter_options::By>) -> Result<EventFilter, Status> {
+    use read_req::filter_options::By;
+    let (by, expression) = match by {
+        Some(By::StreamIdentifier(expression)) => (FilterBy::StreamName, expression),
+        Some(By::EventType(expression)) => (FilterBy::EventType, expression),
+        None => return Err(status::invalid("what the filter looks at is missing")),
+    };
+    Ok(match (expression.regex.as_str(), expression.prefix) {
+        ("", prefixes) if prefixes.is_empty() => {
+            return Err(status::invalid("a filter needs a prefix or an expression"));
+        }
+        ("", prefixes) if by == FilterBy::StreamName => EventFilter::stream_prefix(prefixes),
+        ("", prefixes) => EventFilter::event_type_prefix(prefixes),
+        (regex, _) => EventFilter::regex(by, regex).map_err(|e| status::of(&e))?,
+    })
 }
 
 /// One read under way: what is left of it.

@@ -6,6 +6,7 @@ use super::{
     convert,
     proto::{event_store::client as wire, google::rpc},
 };
+use crate::persistent::{GroupError, GroupKey};
 use event_store::{Error, ErrorCode, ExpectedState, Revision};
 use tonic::{Code, Status, metadata::MetadataValue};
 
@@ -68,6 +69,47 @@ pub(crate) fn missing_metadata() -> Status {
     let mut status = invalid("Required Metadata Property 'type' or 'content-type' is missing");
     trailer(&mut status, "exception", "missing-required-metadata-property");
     trailer(&mut status, "required-metadata-properties", "type,content-type");
+    status
+}
+
+/// What could not be done with a persistent subscription. These outcomes are KurrentDB's alone, so their statuses stand here.
+pub(crate) fn of_group(error: &GroupError, GroupKey { source, group }: &GroupKey) -> Status {
+    let (code, exception, message) = match error {
+        GroupError::Store(error) => return of(error),
+        GroupError::TooMany(message) => return exhausted(message.as_str()),
+        GroupError::Failed(reason) => (
+            Code::Internal,
+            "persistent-subscription-failed",
+            format!("Subscription group {group} on stream {source} failed: '{reason}'"),
+        ),
+        GroupError::Missing => (
+            Code::NotFound,
+            "persistent-subscription-does-not-exist",
+            format!("Subscription group {group} on stream {source} does not exist."),
+        ),
+        GroupError::Exists => (
+            Code::AlreadyExists,
+            "persistent-subscription-exists",
+            format!("Subscription group {group} on stream {source} exists."),
+        ),
+        GroupError::Full => (
+            Code::FailedPrecondition,
+            "maximum-subscribers-reached",
+            format!("Maximum subscriptions reached for subscription group {group} on stream {source}."),
+        ),
+        GroupError::Dropped => (
+            Code::Cancelled,
+            "persistent-subscription-dropped",
+            format!("Subscription group {group} on stream {source} was dropped."),
+        ),
+    };
+    let mut status = Status::new(code, message);
+    trailer(&mut status, "exception", exception);
+    trailer(&mut status, "stream-name", source);
+    trailer(&mut status, "group-name", group);
+    if let GroupError::Failed(reason) = error {
+        trailer(&mut status, "reason", reason);
+    }
     status
 }
 

@@ -6,6 +6,7 @@ mod appends;
 mod batches;
 mod input;
 mod node;
+mod persistent;
 mod reads;
 mod subscriptions;
 mod support;

@@ -1,6 +1,6 @@
 //! What a node says of itself, and that it speaks both protocols on its one port.
 
-use crate::support::{client, start, start_behind, start_with, within};
+use crate::support::{client, start, start_behind, start_with, start_without_own, within};
 use event_store::{Capabilities, ErrorCode, EventStore};
 use futures::StreamExt;
 use kurrentdb::Error;
@@ -64,7 +64,13 @@ async fn features_name_what_is_served_and_nothing_else() {
             "Tombstone",
             "AppendSession",
             "AppendRecords",
+            "Create",
+            "Update",
+            "GetInfo",
+            "ReplayParked",
+            "TruncateParked",
             "List",
+            "RestartSubsystem",
             "Stats",
             "GetSupportedMethods",
         ];
@@ -122,6 +128,11 @@ async fn what_is_not_served_says_so() {
     let projections = kurrentdb::ProjectionClient::new(settings).unwrap();
     let refused = projections.enable("p", &Default::default()).await;
     assert!(matches!(refused, Err(Error::UnsupportedFeature)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_store_of_its_own_has_no_persistent_subscriptions() {
+    let node = start_without_own().await;
     let mut persistent = PersistentSubscriptionsClient::new(node.channel().await);
     assert!(persistent.list(ListReq::default()).await.unwrap().into_inner().subscriptions.is_empty());
     let refused = node.client().create_persistent_subscription("s", "g", &Default::default()).await;

@@ -47,10 +47,31 @@ pub(crate) async fn start_behind(
     advertise: Option<(String, u16)>,
 ) -> Started {
     let store: Arc<dyn EventStore> = Arc::new(Engine::open(Options::in_memory()).unwrap());
+    serve_over(Arc::clone(&store), Some(store), gate, limits, advertise).await
+}
+
+/// A node over a store that was there before.
+pub(crate) async fn start_over(store: Arc<dyn EventStore>, limits: Limits) -> Started {
+    serve_over(Arc::clone(&store), Some(store), |store| Arc::new(OpenGate(store)), limits, None).await
+}
+
+/// A node that has no store of its own.
+pub(crate) async fn start_without_own() -> Started {
+    let store = Arc::new(Engine::open(Options::in_memory()).unwrap());
+    serve_over(store, None, |store| Arc::new(OpenGate(store)), Limits::default(), None).await
+}
+
+async fn serve_over(
+    store: Arc<dyn EventStore>,
+    own: Option<Arc<dyn EventStore>>,
+    gate: impl FnOnce(Arc<dyn EventStore>) -> Arc<dyn Gate>,
+    limits: Limits,
+    advertise: Option<(String, u16)>,
+) -> Started {
     let counted = Arc::new(Counted { store: Arc::clone(&store), pages: AtomicUsize::new(0) });
     let gate = gate(Arc::clone(&counted) as Arc<dyn EventStore>);
     let options = FaceOptions::new(gate, Arc::new(SystemClock), Arc::new(RandomIds));
-    let face = Face::new(FaceOptions { limits, advertise, ..options });
+    let face = Face::new(FaceOptions { own, limits, advertise, ..options });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();

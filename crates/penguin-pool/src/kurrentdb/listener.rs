@@ -85,9 +85,10 @@ impl Listening {
             port: address.port(),
             started: parts.clock.now(),
         });
+        let own = Some(parts.gate.bind(&Caller::system()));
         let gate = Arc::new(Everybody(parts.gate));
         let options =
-            FaceOptions { limits: Limits::default(), ..FaceOptions::new(gate, parts.clock, parts.ids) };
+            FaceOptions { own, limits: Limits::default(), ..FaceOptions::new(gate, parts.clock, parts.ids) };
         let (stop, stopped) = oneshot::channel();
         let told = async {
             // A stop that is dropped is a stop.

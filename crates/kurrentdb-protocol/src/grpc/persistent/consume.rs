@@ -1,0 +1,147 @@
+//! A consumer: what it says comes in on one stream, what it is sent goes out on the other.
+
+use super::{
+    super::{
+        Services, convert,
+        proto::event_store::client::{
+            Uuid as WireUuid,
+            persistent_subscriptions::{ReadReq, ReadResp, read_req, read_resp},
+            streams,
+        },
+        status,
+        subscription::until_closed,
+    },
+    may_consume, parse, user,
+};
+use crate::persistent::{Action, Delivery, GroupError, GroupKey, Handle, Joining};
+use futures::{StreamExt, stream, stream::BoxStream};
+use std::sync::Arc;
+use tonic::{Request, Status, Streaming};
+use uuid::Uuid;
+
+/// How many ids are handed to the group at a time.
+const IDS_AT_ONCE: usize = 1_000;
+/// How much of a reason is kept, in bytes.
+const MOST_REASON: usize = 4 << 10;
+
+/// How a consumer opens.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) key: GroupKey,
+    /// How many events may be under way to it.
+    pub(super) slots: usize,
+    pub(super) form: convert::UuidForm,
+}
+
+/// Joins a group. It holds one of the node's permits for subscriptions until it ends or its client goes away.
+pub(super) async fn consume(
+    services: &Services,
+    request: Request<Streaming<ReadReq>>,
+) -> Result<BoxStream<'static, Result<ReadResp, Status>>, Status> {
+    let store = services.store(request.metadata()).await?;
+    let (metadata, _, mut messages) = request.into_parts();
+    let Some(first) = messages.message().await? else { return Ok(stream::empty().boxed()) };
+    let Opening { key, slots, form } = parse::opening(first)?;
+    may_consume(&*store, &key).await?;
+    let permit = Arc::clone(&services.subscriptions)
+        .try_acquire_owned()
+        .map_err(|_| status::exhausted("Maximum subscriptions reached"))?;
+    let connection = metadata.get("connection-name").and_then(|name| name.to_str().ok());
+    let joining =
+        Joining { slots, user: user(&metadata), connection: connection.unwrap_or("<unknown>").to_owned() };
+    let joined = async { services.groups()?.join(&key, joining).await };
+    let (group, joined) = joined.await.map_err(|e| status::of_group(&e, &key))?;
+    let heard = tokio::spawn(listen(messages, group.clone(), joined.id));
+    let confirmation = ReadResp {
+        content: Some(read_resp::Content::SubscriptionConfirmation(read_resp::SubscriptionConfirmation {
+            subscription_id: key.to_string(),
+        })),
+    };
+    // All of this goes with the stream: then the group knows that the consumer is gone.
+    let held = (permit, joined.present, Listening(heard));
+    let sent = stream::unfold((joined.deliveries, held), |(mut deliveries, held)| async move {
+        let delivery = deliveries.recv().await?;
+        Some((delivery, (deliveries, held)))
+    });
+    let dropped = stream::once(async move { Err(status::of_group(&GroupError::Dropped, &key)) });
+    let answers = stream::iter([Ok(confirmation)])
+        .chain(sent.map(move |delivery| Ok(appeared(delivery, form))))
+        .chain(dropped);
+    Ok(until_closed(answers, services.closing.subscribe()).boxed())
+}
+
+/// Stops listening when it is dropped.
+struct Listening(tokio::task::JoinHandle<()>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Hands what a consumer says to its group. One that ends what it says may go on to be sent events; one whose connection
+/// breaks, or that says what makes no sense, leaves.
+async fn listen(mut messages: Streaming<ReadReq>, group: Handle, id: u64) {
+    loop {
+        let said = match messages.message().await {
+            Ok(Some(message)) => say(message, &group, id).await,
+            Ok(None) => return,
+            Err(status) => Err(status),
+        };
+        if let Err(status) = said {
+            tracing::debug!(%status, "a consumer of a persistent subscription leaves");
+            return group.leave(id).await;
+        }
+    }
+}
+
+async fn say(message: ReadReq, group: &Handle, id: u64) -> Result<(), Status> {
+    match message.content {
+        Some(read_req::Content::Ack(ack)) => {
+            for ids in ack.ids.chunks(IDS_AT_ONCE) {
+                group.acknowledge(id, read(ids)).await;
+            }
+        }
+        Some(read_req::Content::Nack(nack)) => {
+            use read_req::nack::Action as Wire;
+            let action = match Wire::try_from(nack.action) {
+                Ok(Wire::Park) => Action::Park,
+                Ok(Wire::Unknown | Wire::Retry) => Action::Retry,
+                // KurrentDB takes a stop as: done with this one, whatever became of it.
+                Ok(Wire::Skip | Wire::Stop) => Action::Skip,
+                Err(_) => return Err(status::invalid(format!("{} is no action", nack.action))),
+            };
+            let reason: Arc<str> = shortened(&nack.reason).into();
+            for ids in nack.ids.chunks(IDS_AT_ONCE) {
+                group.refuse(id, read(ids), action, Arc::clone(&reason)).await;
+            }
+        }
+        Some(read_req::Content::Options(_)) | None => {
+            return Err(status::invalid("after its options a consumer acknowledges, or does not"));
+        }
+    }
+    Ok(())
+}
+
+/// What is no id acknowledges nothing.
+fn read(ids: &[WireUuid]) -> Vec<Uuid> {
+    ids.iter().filter_map(|id| convert::uuid_from_wire(Some(id))).collect()
+}
+
+fn shortened(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(MOST_REASON)]
+}
+
+fn appeared(delivery: Delivery, form: convert::UuidForm) -> ReadResp {
+    use read_resp::read_event::{Count, Position};
+    use streams::read_resp::read_event::Position as OfStreams;
+    let streams::read_resp::ReadEvent { event, link, position } =
+        convert::event_to_wire(delivery.event, form);
+    let position = position.map(|position| match position {
+        OfStreams::CommitPosition(position) => Position::CommitPosition(position),
+        OfStreams::NoPosition(()) => Position::NoPosition(()),
+    });
+    let retries = i32::try_from(delivery.retries).unwrap_or(i32::MAX);
+    let event = read_resp::ReadEvent { event, link, position, count: Some(Count::RetryCount(retries)) };
+    ReadResp { content: Some(read_resp::Content::Event(event)) }
+}

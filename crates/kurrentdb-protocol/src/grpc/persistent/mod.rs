@@ -1,0 +1,171 @@
+//! `persistent_subscriptions.PersistentSubscriptions`: the calls. What they ask for is read in `parse`, what they answer is
+//! put into words in `answer`, and a consumer's two streams are in `consume`.
+//!
+//! Who may change or list groups is who may read the stream that holds them; who may consume is who may read the source.
+//! The groups' own reads and writes are the node's.
+
+mod answer;
+mod consume;
+mod parse;
+
+use super::{
+    Services,
+    proto::event_store::client::persistent_subscriptions::{
+        CreateReq, CreateResp, DeleteReq, DeleteResp, GetInfoReq, GetInfoResp, ListReq, ListResp, ReadReq,
+        ReadResp, ReplayParkedReq, ReplayParkedResp, TruncateParkedReq, TruncateParkedResp, UpdateReq,
+        UpdateResp, persistent_subscriptions_server::PersistentSubscriptions,
+    },
+    status,
+};
+use crate::{
+    Credentials,
+    persistent::{CONFIG_STREAM, GroupError, GroupKey, Registry},
+};
+use event_store::{Error, EventStore, ReadAll, ReadStream, StreamName};
+use futures::stream::BoxStream;
+use std::{future::Future, sync::Arc};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+
+#[tonic::async_trait]
+impl PersistentSubscriptions for Services {
+    type ReadStream = BoxStream<'static, Result<ReadResp, Status>>;
+
+    async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Status> {
+        let by = self.manager(request.metadata()).await?;
+        let definition = parse::definition(request.into_inner().options, true)?;
+        let key = definition.key();
+        self.change(key, move |groups| async move { groups.create(definition, &by).await }).await?;
+        Ok(Response::new(CreateResp {}))
+    }
+
+    async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Status> {
+        let by = self.manager(request.metadata()).await?;
+        let definition = parse::definition(request.into_inner().options, false)?;
+        let key = definition.key();
+        self.change(key, move |groups| async move { groups.update(definition, &by).await }).await?;
+        Ok(Response::new(UpdateResp {}))
+    }
+
+    async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        let by = self.manager(request.metadata()).await?;
+        let key = parse::delete(request.into_inner())?;
+        let asked = key.clone();
+        self.change(key, move |groups| async move { groups.delete(&asked, &by).await }).await?;
+        Ok(Response::new(DeleteResp {}))
+    }
+
+    async fn read(&self, request: Request<Streaming<ReadReq>>) -> Result<Response<Self::ReadStream>, Status> {
+        consume::consume(self, request).await.map(Response::new)
+    }
+
+    async fn get_info(&self, request: Request<GetInfoReq>) -> Result<Response<GetInfoResp>, Status> {
+        let store = self.store(request.metadata()).await?;
+        let key = parse::get_info(request.into_inner())?;
+        may_consume(&*store, &key).await?;
+        let info = async { self.groups()?.group(&key).await?.info().await };
+        let info = info.await.map_err(|e| status::of_group(&e, &key))?;
+        Ok(Response::new(GetInfoResp { subscription_info: Some(answer::info(info)) }))
+    }
+
+    async fn replay_parked(
+        &self,
+        request: Request<ReplayParkedReq>,
+    ) -> Result<Response<ReplayParkedResp>, Status> {
+        self.manager(request.metadata()).await?;
+        let (key, stop_at) = parse::parked(request.into_inner().options, "replay")?;
+        let asked = key.clone();
+        self.change(key, move |groups| async move { groups.group(&asked).await?.replay(stop_at).await })
+            .await?;
+        Ok(Response::new(ReplayParkedResp {}))
+    }
+
+    async fn truncate_parked(
+        &self,
+        request: Request<TruncateParkedReq>,
+    ) -> Result<Response<TruncateParkedResp>, Status> {
+        self.manager(request.metadata()).await?;
+        let (key, stop_at) = parse::parked(request.into_inner().options, "truncate")?;
+        let asked = key.clone();
+        self.change(key, move |groups| async move { groups.group(&asked).await?.truncate(stop_at).await })
+            .await?;
+        Ok(Response::new(TruncateParkedResp {}))
+    }
+
+    async fn list(&self, request: Request<ListReq>) -> Result<Response<ListResp>, Status> {
+        self.manager(request.metadata()).await?;
+        let source = parse::list(request.into_inner())?;
+        let key = GroupKey { source: source.clone().unwrap_or_default(), group: String::new() };
+        let infos = match &self.persistent {
+            Some(groups) => groups.list(source.as_deref()).await,
+            None => Ok(Vec::new()),
+        };
+        let infos = infos.map_err(|e| status::of_group(&e, &key))?;
+        // KurrentDB says of a stream that never had a group that there is none.
+        if infos.is_empty() && source.is_some() {
+            return Err(status::of_group(&GroupError::Missing, &key));
+        }
+        Ok(Response::new(ListResp { subscriptions: infos.into_iter().map(answer::info).collect() }))
+    }
+
+    async fn restart_subsystem(&self, request: Request<()>) -> Result<Response<()>, Status> {
+        self.manager(request.metadata()).await?;
+        let key = GroupKey { source: String::new(), group: String::new() };
+        self.change(key, |groups| async move { groups.restart().await }).await?;
+        Ok(Response::new(()))
+    }
+}
+
+impl Services {
+    fn groups(&self) -> Result<&Arc<Registry>, GroupError> {
+        self.persistent.as_ref().ok_or_else(|| {
+            GroupError::Store(Error::Unsupported(
+                "keep persistent subscriptions: the node has no store of its own".into(),
+            ))
+        })
+    }
+
+    /// Whoever may manage groups, by name.
+    async fn manager(&self, metadata: &MetadataMap) -> Result<String, Status> {
+        let store = self.store(metadata).await?;
+        let stream = StreamName::new(CONFIG_STREAM).map_err(|e| status::invalid(e.to_string()))?;
+        permitted(store.read_stream(&stream, ReadStream::backwards(1)).await)?;
+        Ok(user(metadata))
+    }
+
+    /// Does something with the groups to its end, even if the client goes away meanwhile.
+    async fn change<F>(&self, key: GroupKey, deed: impl FnOnce(Arc<Registry>) -> F) -> Result<(), Status>
+    where
+        F: Future<Output = Result<(), GroupError>> + Send + 'static,
+    {
+        let groups = self.groups().map_err(|e| status::of_group(&e, &key))?;
+        let done = tokio::spawn(deed(Arc::clone(groups))).await;
+        let done = done.map_err(|e| GroupError::Store(Error::Internal(e.to_string()))).flatten();
+        done.map_err(|e| status::of_group(&e, &key))
+    }
+}
+
+/// Who may read a source may consume it, and know of its groups.
+async fn may_consume(store: &dyn EventStore, key: &GroupKey) -> Result<(), Status> {
+    if key.source == "$all" {
+        return permitted(store.read_all(ReadAll::backwards(1)).await);
+    }
+    let stream = StreamName::new(key.source.as_str()).map_err(|e| status::invalid(e.to_string()))?;
+    permitted(store.read_stream(&stream, ReadStream::backwards(1)).await)
+}
+
+/// What a read says of the caller's rights; whether there is anything to read does not matter.
+fn permitted<T>(read: event_store::Result<T>) -> Result<(), Status> {
+    match read {
+        Ok(_) | Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => Ok(()),
+        Err(error) => Err(status::of(&error)),
+    }
+}
+
+/// The login name that a call came with.
+fn user(metadata: &MetadataMap) -> String {
+    let header = metadata.get("authorization").map(tonic::metadata::MetadataValue::as_encoded_bytes);
+    match Credentials::from_header(header) {
+        Credentials::Basic { user, .. } => user,
+        _ => "anonymous".into(),
+    }
+}
