@@ -188,11 +188,10 @@ impl LogWriter {
             Err(error) => {
                 // What is left of it is removed at the next try, or at the next start.
                 let _ = self.log.disk.remove(&file_name(number));
-                let text = format!("{} could not be made: {error}", file_name(number));
                 return Err(if is_full(&error) {
-                    WriteFailure::Full(text)
+                    WriteFailure::Full(error.to_string())
                 } else {
-                    WriteFailure::Broken(text)
+                    WriteFailure::Broken(format!("{} could not be made: {error}", file_name(number)))
                 });
             }
         };
