@@ -10,6 +10,9 @@ fn with(directory: &Path, variables: &[(&str, &str)]) -> Result<Config, config::
     Config::from_inputs(&Inputs { variables, directory: Some(directory.to_owned()) })
 }
 
+/// What staging and mainnet do not start without.
+const PASSWORD: (&str, &str) = ("KURRENTDB_PASSWORD", "my own");
+
 fn refusal(variables: &[(&str, &str)]) -> String {
     let empty = tempfile::tempdir().unwrap();
     with(empty.path(), variables).unwrap_err().to_string()
@@ -34,7 +37,7 @@ fn the_defaults_are_the_documented_ones() {
 fn staging_and_mainnet_bind_every_address_and_log_json() {
     let empty = tempfile::tempdir().unwrap();
     for name in ["staging", "mainnet", "production"] {
-        let config = with(empty.path(), &[("NODE_ENV", name)]).unwrap();
+        let config = with(empty.path(), &[("NODE_ENV", name), PASSWORD]).unwrap();
         assert_eq!(config.settings.host.as_str(), "0.0.0.0", "{name}");
         assert_eq!(config.settings.log_format, config::LogFormat::Json, "{name}");
         assert!(config.settings.allowed_origins.0.is_empty(), "{name}");
@@ -48,7 +51,7 @@ fn the_environment_wins_over_the_local_file_which_wins_over_the_environments_fil
     std::fs::write(dir.path().join("env.staging"), "HTTP_PORT=3\nWS_PORT=3\nREQUEST_TIMEOUT=3 # ms\n")
         .unwrap();
     std::fs::write(dir.path().join("env.dev"), "REQUEST_TIMEOUT=4\n").unwrap();
-    let config = with(dir.path(), &[("HTTP_PORT", "1")]).unwrap();
+    let config = with(dir.path(), &[("HTTP_PORT", "1"), PASSWORD]).unwrap();
     assert_eq!(config.environment, Environment::Staging);
     assert_eq!((config.settings.http_port, config.settings.ws_port), (1, 2));
     assert_eq!(config.settings.request_timeout.get().as_millis(), 3);
@@ -151,14 +154,19 @@ fn staging_and_mainnet_refuse_the_default_password_and_memory_is_not_for_mainnet
     let empty = tempfile::tempdir().unwrap();
     with(empty.path(), &[("KURRENTDB_PASSWORD", "changeit")]).unwrap();
     for environment in ["staging", "mainnet"] {
-        let text = refusal(&[("NODE_ENV", environment), ("KURRENTDB_PASSWORD", "changeit")]);
-        assert!(text.starts_with("KURRENTDB_PASSWORD: it holds KurrentDB's default password"), "{text}");
+        for password in [&[("KURRENTDB_PASSWORD", "changeit")][..], &[("EVENT_STORE", "embedded")], &[]] {
+            let text = refusal(&[&[("NODE_ENV", environment)], password].concat());
+            assert!(text.starts_with("KURRENTDB_PASSWORD: it holds KurrentDB's default password"), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
         let url = "kurrentdb://admin:changeit@localhost:2113";
-        let text = refusal(&[("NODE_ENV", environment), ("KURRENTDB_URL", url)]);
+        let text = refusal(&[("NODE_ENV", environment), ("KURRENTDB_URL", url), PASSWORD]);
         assert!(text.starts_with("KURRENTDB_URL: it holds KurrentDB's default password"), "{text}");
-        with(empty.path(), &[("NODE_ENV", environment), ("KURRENTDB_PASSWORD", "my own")]).unwrap();
+        with(empty.path(), &[("NODE_ENV", environment), PASSWORD]).unwrap();
     }
-    assert!(refusal(&[("NODE_ENV", "mainnet"), ("DATA_DIR", ":memory:")]).starts_with("DATA_DIR: "));
+    assert!(
+        refusal(&[("NODE_ENV", "mainnet"), ("DATA_DIR", ":memory:"), PASSWORD]).starts_with("DATA_DIR: ")
+    );
 }
 
 #[test]
@@ -216,7 +224,7 @@ fn root() -> &'static Path {
 #[test]
 fn the_environments_files_are_good() {
     for name in ["dev", "staging", "test", "mainnet"] {
-        let config = with(root(), &[("NODE_ENV", name)]).unwrap();
+        let config = with(root(), &[("NODE_ENV", name), PASSWORD]).unwrap();
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         let text = std::fs::read_to_string(root().join(format!("env.{name}"))).unwrap();
         for (key, _) in dotenvy::Iter::new(text.as_bytes()).map(Result::unwrap) {

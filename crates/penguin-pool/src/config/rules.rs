@@ -38,23 +38,28 @@ fn store_choice(config: &Config) -> Option<String> {
     Some(elsewhere("KURRENTDB_HOST", host))
 }
 
-/// A password is used where a KurrentDB server is, and where somebody set one.
+/// Where others can reach the service nobody's password is the one that everybody knows, whichever store keeps the events:
+/// what is not used today is used on the day that the settings or the version change.
 fn default_password(config: &Config) -> Option<String> {
     if !config.environment.is_public() {
         return None;
     }
     let settings = &config.settings;
-    let used =
-        |name| settings.event_store == EventStoreKind::Kurrentdb || config.origin(name) != Origin::Default;
-    let name = if used("KURRENTDB_PASSWORD") && settings.kurrentdb_password.expose() == DEFAULT_PASSWORD {
-        "KURRENTDB_PASSWORD"
-    } else if used("KURRENTDB_URL") && settings.kurrentdb_url.password() == Some(DEFAULT_PASSWORD) {
+    // A connection string says everything: beside its own password the other one is nobody's.
+    let in_url = settings.kurrentdb_url.password();
+    let said_by_url = settings.event_store == EventStoreKind::Kurrentdb
+        && in_url.is_some()
+        && config.origin("KURRENTDB_PASSWORD") == Origin::Default;
+    let name = if in_url == Some(DEFAULT_PASSWORD) {
         "KURRENTDB_URL"
+    } else if !said_by_url && settings.kurrentdb_password.expose() == DEFAULT_PASSWORD {
+        "KURRENTDB_PASSWORD"
     } else {
         return None;
     };
     Some(format!(
-        "{name}: it holds KurrentDB's default password (from {}), which {} refuses; write a password of your own",
+        "{name}: it holds KurrentDB's default password (from {}), which {} refuses; write a password of your own \
+         (in the environment or in .env.local)",
         config.origin(name),
         config.environment.as_str()
     ))
