@@ -16,8 +16,7 @@ use crate::{
 use event_store::{
     AllPage, Appended, AppendedMany, Capabilities, Deleted, Error, EventStore, EventType, ExpectedState,
     NewEvent, Position, ReadAll, ReadStream, Result, StoreId, StoreState, StoreStatistics, StreamInfo,
-    StreamMetadata, StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription,
-    VersionedMetadata,
+    StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription, VersionedMetadata,
 };
 use std::{
     sync::{
@@ -34,6 +33,8 @@ const QUEUE: usize = 4096;
 const ROOM_KIB: u32 = 512 << 10;
 /// How many appends, and short looks at one stream, look up what is not in memory at one time.
 const LOOKERS: usize = 4;
+/// An append to so many streams finds one that is named twice by comparing, and one to more by a table.
+const FEW: usize = 8;
 /// The most bytes that one append may take in the log, names and heads of records included.
 const MAX_ENCODED: usize = 1 << 30;
 
@@ -73,6 +74,7 @@ impl Engine {
             log,
             index,
             published: Mutex::new(Published::new(options.heads, end)),
+            metadata: Mutex::default(),
             signal: watch::Sender::new(Signal { end, closed: false }),
             followers: Arc::new(Followers::default()),
             trouble: OnceLock::new(),
@@ -172,10 +174,14 @@ impl Engine {
         if writes.is_empty() {
             return invalid("an append needs at least one stream".into());
         }
-        let mut names = hashbrown::HashSet::with_capacity(writes.len());
+        let mut names = hashbrown::HashSet::with_capacity(if writes.len() > FEW { writes.len() } else { 0 });
         let (mut total, mut encoded) = (0, 0);
-        for Write { stream, events, .. } in writes {
-            if !names.insert(&stream.name) {
+        for (index, Write { stream, events, .. }) in writes.iter().enumerate() {
+            let twice = match writes.len() {
+                ..=FEW => writes[..index].iter().any(|earlier| earlier.stream.name == stream.name),
+                _ => !names.insert(&stream.name),
+            };
+            if twice {
                 return invalid(format!("stream '{}' stands in the append twice", stream.name));
             }
             if stream.kind == crate::key::Kind::Impossible {
@@ -300,21 +306,20 @@ impl EventStore for Engine {
     async fn metadata(&self, stream: &StreamName) -> Result<VersionedMetadata> {
         let invalid = || Error::InvalidArgument(format!("'{stream}' is a metastream and has no metadata"));
         let metastream = self.stream(&stream.metastream().ok_or_else(invalid)?);
-        let newest = move |shared: &Shared| shared.read_stream(&metastream, &ReadStream::backwards(1));
-        let page = match self.shared.looking(newest).await {
-            Err(Error::StreamNotFound(_)) => return Ok(VersionedMetadata::default()),
-            other => other?,
-        };
-        let event = page.events.into_iter().find_map(|e| e.event);
-        Ok(event.map_or_else(VersionedMetadata::default, |e| VersionedMetadata {
-            revision: Some(e.revision),
-            metadata: StreamMetadata::from_json(&e.data),
-        }))
+        self.shared.check_open()?;
+        match self.shared.known_metadata(&metastream) {
+            Some(known) => known,
+            None => self.shared.looking(move |shared| shared.read_metadata(&metastream)).await,
+        }
     }
 
     async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
         let stream = self.stream(stream);
-        self.shared.looking(move |shared| shared.stream_info(&stream)).await
+        self.shared.check_open()?;
+        match self.shared.known_info(&stream) {
+            Some(known) => known,
+            None => self.shared.looking(move |shared| shared.stream_info(&stream)).await,
+        }
     }
 
     async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
@@ -398,7 +403,12 @@ impl Drop for Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use event_store::StreamMetadata;
     use std::time::Duration;
+
+    fn event(ids: std::ops::Range<u128>) -> Vec<NewEvent> {
+        ids.map(|id| NewEvent::json(uuid::Uuid::from_u128(id), "Lent", "{}")).collect()
+    }
 
     #[tokio::test]
     async fn a_look_at_a_stream_does_not_wait_for_those_who_read_pages() {
@@ -415,5 +425,18 @@ mod tests {
             assert!(matches!(engine.stream_info(&stream).await, Err(Error::StreamNotFound(_))));
         };
         tokio::time::timeout(Duration::from_secs(30), looks).await.unwrap();
+        // What was looked at once is told from memory: it needs no place among those who look, either.
+        let looking = engine.shared.lookers.try_acquire_many(LOOKERS as u32).unwrap();
+        let again = async {
+            assert_eq!(engine.metadata(&stream).await.unwrap().metadata.max_count, Some(3));
+            engine.append(&stream, ExpectedState::NoStream, event(1..6)).await.unwrap();
+            assert_eq!(engine.stream_info(&stream).await.unwrap().first_revision, Some(2));
+            // A change is known at once, and only its content has to be read.
+            engine.delete(&stream, ExpectedState::Any).await.unwrap();
+            assert!(matches!(engine.stream_info(&stream).await, Err(Error::StreamNotFound(_))));
+        };
+        tokio::time::timeout(Duration::from_secs(30), again).await.unwrap();
+        drop(looking);
+        assert!(engine.metadata(&stream).await.unwrap().metadata.is_soft_deleted());
     }
 }

@@ -59,8 +59,13 @@ impl Hashing {
     }
 
     pub(crate) fn key(self, name: &[u8]) -> StreamKey {
+        self.key_of([name, b""])
+    }
+
+    /// The key of a name that is given in two parts.
+    pub(crate) fn key_of(self, name: [&[u8]; 2]) -> StreamKey {
         let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
-        hasher.write(name);
+        name.iter().for_each(|part| hasher.write(part));
         let hash = hasher.finish128();
         StreamKey { high: hash.h1, low: hash.h2 }
     }
@@ -76,7 +81,7 @@ impl Hashing {
                 StreamRef { name: name.clone(), own, base, meta: own, kind: Kind::Meta }
             }
             None => {
-                let meta = self.key(format!("$${name}").as_bytes());
+                let meta = self.key_of([b"$$", name.as_str().as_bytes()]);
                 StreamRef { name: name.clone(), own, base: own, meta, kind: Kind::Plain }
             }
         }
@@ -104,4 +109,19 @@ pub(crate) struct StreamRef {
     /// The key of `$$x`, for both.
     pub(crate) meta: StreamKey,
     pub(crate) kind: Kind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_parts_has_the_key_of_the_whole() {
+        let hashing = Hashing::new(5);
+        for (start, rest) in [("$$", "order-1"), ("$ce-", "a category of some length"), ("", "x"), ("x", "")]
+        {
+            let whole = hashing.key(format!("{start}{rest}").as_bytes());
+            assert_eq!(hashing.key_of([start.as_bytes(), rest.as_bytes()]), whole);
+        }
+    }
 }

@@ -25,6 +25,7 @@ mod index;
 mod judge;
 mod key;
 mod log;
+mod look;
 mod options;
 mod page;
 mod read;

@@ -2,15 +2,16 @@
 
 use crate::{
     cursor::Cursor,
-    heads::{Head, Spot},
+    heads::Spot,
     key::{Kind, StreamRef},
+    look,
     page::Budget,
     shared::Shared,
 };
 use bytes::Bytes;
 use event_store::{
     AllPage, Direction, Error, EventType, NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent,
-    ResolvedEvent, Result, Revision, StreamInfo, StreamPage,
+    ResolvedEvent, Result, Revision, StreamPage,
 };
 use std::time::Duration;
 
@@ -24,10 +25,10 @@ const LOOK_TIME: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: u64 = 64;
 
 /// What can be read of a stream at one moment.
-struct Readable {
+pub(crate) struct Readable {
     /// The oldest readable revision; nothing if none is left.
-    first: Option<Revision>,
-    last: Revision,
+    pub(crate) first: Option<Revision>,
+    pub(crate) last: Revision,
     end: u64,
 }
 
@@ -35,8 +36,7 @@ impl Shared {
     pub(crate) fn read_stream(&self, stream: &StreamRef, read: &ReadStream) -> Result<StreamPage> {
         let mut budget = Budget::new(read.limit, read.max_bytes)?;
         let mut cursor = self.cursor();
-        let (head, end) = self.head(stream)?;
-        let readable = self.readable(&mut cursor, stream, &head, end)?;
+        let readable = self.readable(&mut cursor, stream)?;
         let mut page = StreamPage { events: Vec::new(), next: None, last_revision: readable.last };
         let Some((mut from, to)) = range(&readable, read) else { return Ok(page) };
         let forwards = read.direction == Direction::Forwards;
@@ -121,44 +121,16 @@ impl Shared {
         Ok(page)
     }
 
-    pub(crate) fn stream_info(&self, stream: &StreamRef) -> Result<StreamInfo> {
-        let (head, end) = self.head(stream)?;
-        let readable = self.readable(&mut self.cursor(), stream, &head, end)?;
-        Ok(StreamInfo {
-            first_revision: readable.first,
-            last_revision: readable.last,
-            events: readable.first.map_or(0, |first| readable.last - first + 1),
-        })
-    }
-
     /// Law 12.
-    fn readable(
-        &self,
-        cursor: &mut Cursor<'_>,
-        stream: &StreamRef,
-        head: &Head,
-        end: u64,
-    ) -> Result<Readable> {
-        if head.tombstoned {
-            return Err(Error::StreamDeleted(stream.name.clone()));
-        }
-        let last = match head.last_of(stream) {
-            Some(last) if !head.is_soft_deleted(stream) => last,
-            _ => return Err(Error::StreamNotFound(stream.name.clone())),
-        };
+    pub(crate) fn readable(&self, cursor: &mut Cursor<'_>, stream: &StreamRef) -> Result<Readable> {
+        let (head, end) = self.head(stream)?;
+        let (first, last) = look::bounds(stream, &head)?;
         let readable = |first: Option<Revision>| Readable { first, last: last.revision, end };
-        if stream.kind == Kind::Meta {
-            return Ok(readable(Some(last.revision)));
-        }
-        let retention = &head.retention;
-        let by_count = retention.max_count.map_or(0, |count| (last.revision + 1).saturating_sub(count));
-        let first = by_count.max(retention.truncate_before.unwrap_or(0));
-        let Some(age) = retention.max_age else {
-            return Ok(readable(Some(first).filter(|first| *first <= last.revision)));
-        };
+        let age = head.retention.max_age.filter(|_| stream.kind == Kind::Plain);
+        let (Some(first), Some(age)) = (first, age) else { return Ok(readable(first)) };
         let oldest = self.clock.now().minus(age);
         // Events are dated in the order of writing: the first that is young enough is found by halving.
-        if first > last.revision || cursor.created(last.position)? < oldest {
+        if cursor.created(last.position)? < oldest {
             return Ok(readable(None));
         }
         let (mut low, mut high) = (first, last.revision);
@@ -201,7 +173,12 @@ impl Shared {
 
     /// The event at a spot, which must be what the index says. A stream's events may lie far apart, so each has memory of
     /// its own.
-    fn event_of(&self, cursor: &mut Cursor<'_>, stream: &StreamRef, spot: Spot) -> Result<RecordedEvent> {
+    pub(crate) fn event_of(
+        &self,
+        cursor: &mut Cursor<'_>,
+        stream: &StreamRef,
+        spot: Spot,
+    ) -> Result<RecordedEvent> {
         let event = cursor.event(spot.position)?;
         if event.stream != stream.name || event.revision != spot.revision {
             return Err(self.hole(stream, spot.revision));
@@ -325,8 +302,7 @@ impl<'a> Links<'a> {
     fn target(&mut self, link: &RecordedEvent) -> Result<Option<RecordedEvent>> {
         let Some((revision, name)) = link.link_target() else { return Ok(None) };
         let stream = self.shared.index.hashing.stream(&name);
-        let (head, end) = self.shared.head(&stream)?;
-        let readable = match self.shared.readable(&mut self.cursor, &stream, &head, end) {
+        let readable = match self.shared.readable(&mut self.cursor, &stream) {
             Ok(readable) => readable,
             Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => return Ok(None),
             Err(error) => return Err(error),
@@ -334,7 +310,7 @@ impl<'a> Links<'a> {
         if readable.first.is_none_or(|first| revision < first) || revision > readable.last {
             return Ok(None);
         }
-        let spots = self.shared.spots(&stream, (revision, revision), end)?;
+        let spots = self.shared.spots(&stream, (revision, revision), readable.end)?;
         spots.first().map(|spot| self.shared.event_of(&mut self.cursor, &stream, *spot)).transpose()
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     index::Index,
     key::{KeyMap, Kind, StreamKey, StreamRef},
     log::Log,
+    look::RecentMetadata,
     sync::lock,
 };
 use event_store::{Clock, Error, IdSource, Result, TOMBSTONE_REVISION};
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<Log>,
     pub(crate) index: Index,
     pub(crate) published: Mutex<Published>,
+    pub(crate) metadata: Mutex<RecentMetadata>,
     pub(crate) signal: watch::Sender<Signal>,
     pub(crate) followers: Arc<Followers>,
     /// Why nothing can be written any more.
