@@ -9,7 +9,7 @@ mod sqlite;
 
 pub(crate) use background::run as run_indexer;
 pub(crate) use overlay::Run;
-pub(crate) use sqlite::{Sqlite, Stored};
+pub(crate) use sqlite::{Opened, Sqlite, Stored};
 
 use crate::{
     heads::Spot,
@@ -290,7 +290,8 @@ mod tests {
             }
             index.flush(true).unwrap();
             drop(index);
-            let (reopened, stored) = Sqlite::open(&directory.path().join("index.sqlite")).unwrap();
+            let opened = Sqlite::open(&directory.path().join("index.sqlite")).unwrap();
+            let (reopened, stored) = (opened.file.unwrap(), opened.stored);
             prop_assert_eq!(stored.mark.position, position);
             prop_assert_eq!(reopened.last(key(0), position).unwrap(), plain.last(key(0), position).unwrap());
         }

@@ -11,7 +11,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `log/segment-00000000.log`, … | the events |
-//! | `index.sqlite` | derived; delete it, and the next start builds it again |
+//! | `index.sqlite` | derived; delete it, and the next start builds it again. It is also a witness: a log that ends before an event that the index knows lost something, and is not opened |
 //! | `ids.snapshot` | derived; the ids of recent events, saved at a clean stop |
 //! | `LOCK` | locked while a process has the store open |
 

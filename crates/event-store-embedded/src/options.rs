@@ -24,6 +24,7 @@ pub struct Options {
     pub(crate) index_most: usize,
     pub(crate) index_interval: Duration,
     pub(crate) readers: usize,
+    pub(crate) accept_loss: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -67,6 +68,7 @@ impl Options {
             index_most: 500_000,
             index_interval: Duration::from_secs(2),
             readers: 8,
+            accept_loss: false,
         }
     }
 
@@ -114,6 +116,13 @@ impl Options {
         Self { heads, ..self }
     }
 
+    /// Opens a log that lost events which its index proves to have been safe on disk, and goes on without them: where it
+    /// would be [`OpenError::Lost`] otherwise. Their positions and revisions are given to new events.
+    #[must_use]
+    pub fn accept_loss(self) -> Self {
+        Self { accept_loss: true, ..self }
+    }
+
     pub(crate) fn open_disk(&self) -> std::io::Result<(Arc<dyn Disk>, Option<PathBuf>)> {
         match &self.place {
             Place::Directory(directory) => {
@@ -159,6 +168,22 @@ pub enum OpenError {
     /// The log is damaged where it was once safe on disk. Restore a backup.
     #[error("the event store is damaged: {0}")]
     Corrupt(String),
+    /// The log ends before an event that its index knows, and the index gets only what is safe on disk: the disk lost it,
+    /// or the log is an older copy. Restore what is missing, or go on without it ([`Options::accept_loss`]).
+    #[error(
+        "events that were safe on disk are gone: {file} lacks what stood at offset {offset} and after it, events {first} to \
+         {last} in the order of everything and whatever came later; the index knows them, and nothing was changed"
+    )]
+    Lost {
+        /// The file of the log that lacks them.
+        file: String,
+        /// Where in it they should begin, in bytes.
+        offset: u32,
+        /// The position of the first event that is gone.
+        first: u64,
+        /// The position of the last event that is known to be gone.
+        last: u64,
+    },
     /// The index cannot be made.
     #[error("the index of the event store cannot be used: {0}")]
     Index(String),

@@ -1,5 +1,6 @@
 //! Opening: find the end of the log, cut what a crash left of the last write, and bring the index up to it.
 
+mod loss;
 pub(crate) mod scan;
 
 use crate::{
@@ -7,12 +8,13 @@ use crate::{
     disk::{Disk, DiskLock, read_exactly},
     format::{self, HEADER_LEN, HeaderFault, RECORD_LEN, RecordHead, SegmentHeader},
     ids::{CAPACITY, RecentIds, fingerprint},
-    index::{Index, IndexLimits, Mark, Sqlite, Stored},
+    index::{Index, IndexLimits, Mark, Opened, Sqlite, Stored},
     key::Hashing,
     log::{FOLDER, Log, LogWriter, Segment, create_segment, file_name},
     options::{OpenError, Options},
 };
 use event_store::Error;
+use loss::Loss;
 use scan::Scan;
 use std::{io, path::Path, sync::Arc};
 
@@ -44,8 +46,10 @@ pub(crate) fn open(options: &Options) -> Result<Recovered, OpenError> {
     })?;
     let log =
         Arc::new(find_log(&disk, index_path.as_deref(), options).map_err(|fault| fault.explain(&failed))?);
-    let (index, mark) = open_index(&log, index_path.as_deref(), options)?;
-    let scanned = Scan::new(&log, &index, mark).run().map_err(|fault| fault.explain(&failed))?;
+    let (index, mark) =
+        open_index(&log, index_path.as_deref(), options).map_err(|fault| fault.explain(&failed))?;
+    let scanned =
+        Scan::new(&log, &index, mark, options.index_batch).run().map_err(|fault| fault.explain(&failed))?;
     let end = scanned.end;
     let ids = recall_ids(&*disk, &log, &index, end).map_err(|fault| fault.explain(&failed))?;
     let last_created = match end.checked_sub(1) {
@@ -70,6 +74,8 @@ pub(crate) fn open(options: &Options) -> Result<Recovered, OpenError> {
 pub(crate) enum Fault {
     Io(io::Error),
     Version { file: String, found: u32 },
+    Lost(Loss),
+    Index(String),
     Store(Error),
 }
 
@@ -78,6 +84,8 @@ impl Fault {
         match self {
             Self::Io(error) => failed(error),
             Self::Version { file, found } => OpenError::Version { file, found },
+            Self::Lost(Loss { file, offset, first, last }) => OpenError::Lost { file, offset, first, last },
+            Self::Index(text) => OpenError::Index(text),
             Self::Store(Error::Corrupt(text)) => OpenError::Corrupt(text),
             Self::Store(Error::StorageFull(text)) => failed(io::Error::new(io::ErrorKind::StorageFull, text)),
             Self::Store(error) => failed(io::Error::other(error.to_string())),
@@ -160,11 +168,11 @@ fn find_log(disk: &Arc<dyn Disk>, index: Option<&Path>, options: &Options) -> Re
         return Ok(Log::new(Arc::clone(disk), first.store_id, first.seed, segments));
     }
     if let Some(path) = index.filter(|path| path.exists())
-        && let Ok((_, stored)) = Sqlite::open(path)
-        && stored.mark.position > 0
+        && let Ok(opened) = Sqlite::open(path)
+        && opened.stored.mark.position > 0
     {
         // A volume that was not mounted, say: a new store in its place would hide what is only elsewhere.
-        let (events, path) = (stored.mark.position, path.display());
+        let (events, path) = (opened.stored.mark.position, path.display());
         let why = format!(
             "the log is gone, and {path} remembers {events} events: put it back, or remove that file to begin anew"
         );
@@ -184,8 +192,9 @@ fn find_log(disk: &Arc<dyn Disk>, index: Option<&Path>, options: &Options) -> Re
     Ok(Log::new(Arc::clone(disk), header.store_id, header.seed, segments))
 }
 
-/// Opens the index if it belongs to this log, else makes an empty one. Gives how far it goes.
-fn open_index(log: &Log, path: Option<&Path>, options: &Options) -> Result<(Index, Mark), OpenError> {
+/// Opens the index if it belongs to this log, else makes an empty one. Gives how far it goes. An index that proves that the
+/// log lost something is no index to throw away: with it would go the last trace of the loss.
+fn open_index(log: &Log, path: Option<&Path>, options: &Options) -> Result<(Index, Mark), Fault> {
     let limits = IndexLimits {
         batch: options.index_batch,
         most: options.index_most,
@@ -197,12 +206,28 @@ fn open_index(log: &Log, path: Option<&Path>, options: &Options) -> Result<(Inde
     };
     let existed = path.exists();
     let why = match Sqlite::open(path) {
-        Ok((sqlite, stored)) => match distrust(log, &stored) {
-            None => {
+        Ok(Opened { stored, file }) => match (distrust(log, &stored), file) {
+            (None, Some(sqlite)) => {
                 let index = Index::new(Some(sqlite), stored.hashing, limits, stored.mark);
                 return Ok((index, stored.mark));
             }
-            Some(why) => why,
+            (None, None) => "it was made by an earlier version, and lacks what this one looks up".into(),
+            (Some(Doubt::Foreign(why)), _) => why.to_owned(),
+            (Some(Doubt::Ahead), _) => {
+                let loss = Loss::measure(log, &stored.mark)?;
+                if !options.accept_loss {
+                    return Err(Fault::Lost(loss));
+                }
+                let Loss { file, offset, first, last } = loss;
+                tracing::warn!(
+                    file,
+                    offset,
+                    first,
+                    last,
+                    "events that were safe on disk are gone, as was accepted"
+                );
+                "it knows events that are gone".into()
+            }
         },
         Err(error) => error.to_string(),
     };
@@ -216,31 +241,39 @@ fn open_index(log: &Log, path: Option<&Path>, options: &Options) -> Result<(Inde
     let hashing = Hashing::new(options.ids.next_id().as_u128());
     let stored = Stored { store_id: log.store_id, hashing, mark: Mark::default() };
     let sqlite =
-        Sqlite::create(path, &stored).map_err(|e| OpenError::Index(format!("{}: {e}", path.display())))?;
+        Sqlite::create(path, &stored).map_err(|e| Fault::Index(format!("{}: {e}", path.display())))?;
     Ok((Index::new(Some(sqlite), hashing, limits, Mark::default()), Mark::default()))
 }
 
-/// Why an index does not belong to this log, if it does not.
-fn distrust(log: &Log, stored: &Stored) -> Option<String> {
+/// Why an index cannot be used with this log.
+enum Doubt {
+    /// It is not this log's, or nonsense.
+    Foreign(&'static str),
+    /// It is this log's, and its last event is not there. The index gets only what was flushed: something was lost.
+    Ahead,
+}
+
+fn distrust(log: &Log, stored: &Stored) -> Option<Doubt> {
     if stored.store_id != log.store_id {
-        return Some("it belongs to another store".into());
+        return Some(Doubt::Foreign("it belongs to another store"));
     }
     let mark = stored.mark;
     let Some((offset, crc)) = mark.last else {
-        return (mark.position != 0).then(|| "its checkpoint makes no sense".into());
+        return (mark.position != 0).then_some(Doubt::Foreign("its checkpoint makes no sense"));
     };
-    let ahead = || Some("it is ahead of the log".into());
-    match log.segment(mark.segment) {
-        Some(segment) if segment.len >= mark.offset && mark.offset >= offset => {}
-        _ => return ahead(),
+    if mark.offset < offset {
+        return Some(Doubt::Foreign("its checkpoint makes no sense"));
     }
-    let Ok(bytes) = log.read(mark.segment, offset, (mark.offset - offset) as usize) else { return ahead() };
-    let same = bytes.len() >= RECORD_LEN
-        && RecordHead::decode(&bytes)
-            .is_some_and(|h| h.position + 1 == mark.position && h.total() == bytes.len())
-        && format::u32_at(&bytes, 0) == crc
-        && format::is_intact(&bytes, log.seed);
-    (!same).then(|| "it knows a last event that the log does not have".into())
+    let whole = log.segment(mark.segment).is_some_and(|segment| segment.len >= mark.offset);
+    let bytes = whole.then(|| log.read(mark.segment, offset, (mark.offset - offset) as usize).ok()).flatten();
+    let same = bytes.is_some_and(|bytes| {
+        bytes.len() >= RECORD_LEN
+            && RecordHead::decode(&bytes)
+                .is_some_and(|h| h.position + 1 == mark.position && h.total() == bytes.len())
+            && format::u32_at(&bytes, 0) == crc
+            && format::is_intact(&bytes, log.seed)
+    });
+    (!same).then_some(Doubt::Ahead)
 }
 
 /// The ids of recent events: from the snapshot as far as it goes, the rest from the log.

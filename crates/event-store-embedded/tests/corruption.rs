@@ -87,6 +87,23 @@ impl Filled {
         store.close().await.unwrap();
     }
 
+    /// As the first version of the index left it.
+    fn make_index_old(&self) {
+        let index = rusqlite::Connection::open(self.path().join("index.sqlite")).unwrap();
+        index.pragma_update(None, "user_version", 1).unwrap();
+    }
+
+    /// That the store does not open, and that the error says what is missing where.
+    #[track_caller]
+    fn assert_lost(&self, file: &Path, offset: usize, first: u64, last: u64) {
+        let error = Engine::open(options(self.path())).unwrap_err();
+        let OpenError::Lost { file: named, offset: at, first: f, last: l } = &error else {
+            panic!("{error}")
+        };
+        assert!(named.ends_with(file.file_name().unwrap().to_str().unwrap()), "{error}");
+        assert_eq!((*at as usize, *f, *l), (offset, first, last), "{error}");
+    }
+
     /// That the store does not open, and that the error names a file and, if one is given, an offset.
     #[track_caller]
     fn assert_damaged(&self, file: &Path, offset: Option<usize>) {
@@ -193,6 +210,19 @@ async fn a_flipped_byte_in_the_last_write_is_a_torn_tail() {
 }
 
 #[tokio::test]
+async fn a_flipped_byte_in_a_last_write_that_the_index_knows_is_no_torn_tail() {
+    let filled = Filled::new(true).await;
+    let last = filled.segments().pop().unwrap();
+    let bytes = fs::read(&last).unwrap();
+    let (offset, head) = records(&bytes).pop().unwrap();
+    flip(&last, offset + 70);
+    let error = Engine::open(options(filled.path())).unwrap_err();
+    let OpenError::Lost { last: position, .. } = error else { panic!("{error}") };
+    assert_eq!(position, head.position);
+    assert_eq!(fs::metadata(&last).unwrap().len(), bytes.len() as u64, "nothing was cut");
+}
+
+#[tokio::test]
 async fn a_flipped_byte_in_a_sealed_segment_is_named_when_it_is_read() {
     let filled = Filled::new(true).await;
     let (file, offset, damaged) = filled.sealed_record();
@@ -287,16 +317,68 @@ async fn an_index_of_another_store_is_built_again() {
     filled.assert_whole().await;
 }
 
+/// An older copy of the log was put back, and the index was not. What the index proves to be gone is not given up in silence.
 #[tokio::test]
-async fn an_index_ahead_of_the_log_is_built_again() {
-    let mut filled = Filled::new(true).await;
-    let before: Vec<_> = filled.segments().into_iter().map(|f| (fs::read(&f).unwrap(), f)).collect();
-    fill(filled.path(), &mut filled.book.clone(), "second", true).await;
-    fs::remove_dir_all(filled.path().join("log")).unwrap();
-    fs::create_dir(filled.path().join("log")).unwrap();
-    for (bytes, file) in before {
-        fs::write(file, bytes).unwrap();
+async fn a_log_that_ends_before_its_index_is_refused_until_the_loss_is_accepted() {
+    for old_index in [false, true] {
+        let mut filled = Filled::new(true).await;
+        let before: Vec<_> = filled.segments().into_iter().map(|f| (fs::read(&f).unwrap(), f)).collect();
+        let kept = filled.book.events();
+        let mut all = filled.book.clone();
+        fill(filled.path(), &mut all, "second", true).await;
+        let after: Vec<_> = filled.segments().into_iter().map(|f| (fs::read(&f).unwrap(), f)).collect();
+        let put = |files: &[(Vec<u8>, PathBuf)]| {
+            fs::remove_dir_all(filled.path().join("log")).unwrap();
+            fs::create_dir(filled.path().join("log")).unwrap();
+            files.iter().for_each(|(bytes, file)| fs::write(file, bytes).unwrap());
+        };
+        if old_index {
+            filled.make_index_old();
+        }
+        put(&before);
+        // The first file that is not there at all; whether the one before was longer nobody can say.
+        let missing = &after[before.len()].1;
+        let (first_gone, last_gone) = (kept, all.events() - 1);
+        filled.assert_lost(missing, HEADER_LEN, first_gone, last_gone);
+        // Asked again it says the same: nothing that tells of the loss was thrown away.
+        filled.assert_lost(missing, HEADER_LEN, first_gone, last_gone);
+        put(&before[..2]);
+        let records_in = |bytes: &[u8]| records(bytes).len() as u64;
+        let first_gone = records_in(&before[0].0) + records_in(&before[1].0);
+        filled.assert_lost(&before[2].1, HEADER_LEN, first_gone, last_gone);
+        // Put back, everything is there; that needs no permission.
+        put(&after);
+        all.check(&Engine::open(options(filled.path())).unwrap()).await;
+        put(&before);
+        drop(Engine::open(options(filled.path()).accept_loss()).unwrap());
+        filled.assert_whole().await;
     }
+}
+
+/// The log went on from an older copy while its index was away: as many events, and others.
+#[tokio::test]
+async fn a_log_that_went_on_without_what_its_index_knows_is_refused() {
+    let mut filled = Filled::new(false).await;
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("log")).unwrap();
+    for file in filled.segments() {
+        fs::copy(&file, copy.path().join("log").join(file.file_name().unwrap())).unwrap();
+    }
+    fill(copy.path(), &mut Book::default(), "elsewhere", true).await;
+    fill(filled.directory.path(), &mut filled.book, "here", false).await;
+    fill(filled.directory.path(), &mut filled.book, "and here", false).await;
+    filled.remove_index();
+    fs::copy(copy.path().join("index.sqlite"), filled.path().join("index.sqlite")).unwrap();
+    let error = Engine::open(options(filled.path())).unwrap_err();
+    assert!(matches!(error, OpenError::Lost { .. }), "{error}");
+    drop(Engine::open(options(filled.path()).accept_loss()).unwrap());
+    filled.assert_whole().await;
+}
+
+#[tokio::test]
+async fn an_index_of_an_earlier_version_is_built_again() {
+    let mut filled = Filled::new(true).await;
+    filled.make_index_old();
     filled.assert_whole().await;
 }
 
@@ -353,9 +435,17 @@ async fn remembered_ids_that_are_damaged_or_gone_are_read_from_the_log() {
     filled.assert_whole().await;
 }
 
+/// Without an index nobody can tell a file that was cut from a write that was torn, and its whole commits are kept. An index
+/// that knows better says so.
 #[tokio::test]
-async fn a_truncated_last_file_keeps_its_whole_commits() {
-    let mut filled = Filled::new(true).await;
+async fn a_truncated_last_file_is_a_torn_tail_unless_the_index_knows_better() {
+    for indexed in [false, true] {
+        truncate_last_file(indexed).await;
+    }
+}
+
+async fn truncate_last_file(indexed: bool) {
+    let mut filled = Filled::new(indexed).await;
     let last = filled.segments().pop().unwrap();
     let bytes = fs::read(&last).unwrap();
     let records = records(&bytes);
@@ -364,8 +454,15 @@ async fn a_truncated_last_file_keeps_its_whole_commits() {
     let good = records.iter().rfind(|(at, h)| at + h.total() <= cut_at && h.flags & LAST_OF_COMMIT != 0);
     let end = good.map_or(HEADER_LEN, |(at, h)| at + h.total());
     let next = good.map_or(records[0].1.position, |(_, h)| h.position + 1);
+    let last_position = records.last().unwrap().1.position;
     filled.book.answered.retain(|answered| answered.parts.iter().all(|part| part.position < next));
-    drop(Engine::open(options(filled.path())).unwrap());
+    if indexed {
+        filled.assert_lost(&last, end, next, last_position);
+        assert_eq!(fs::metadata(&last).unwrap().len(), cut_at as u64 + 40, "nothing was cut");
+        drop(Engine::open(options(filled.path()).accept_loss()).unwrap());
+    } else {
+        drop(Engine::open(options(filled.path())).unwrap());
+    }
     assert_eq!(fs::metadata(&last).unwrap().len(), end as u64);
     filled.assert_whole().await;
 }

@@ -12,7 +12,7 @@ use common::{
 use event_store::{Error, EventStore, ExpectedState, StoreState};
 use event_store_embedded::{Engine, OpenError, Options};
 use proptest::prelude::*;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 use test_support::{MockClock, SeededIds};
 
 /// Small segments, so that a few appends cross from one to the next.
@@ -25,6 +25,16 @@ fn options(disk: &SimulatedDisk) -> Options {
 
 fn open(disk: &SimulatedDisk) -> Arc<dyn EventStore> {
     Arc::new(Engine::open(options(disk)).unwrap())
+}
+
+/// The same with an index file that outlives every fall whole, and gets each event as soon as it may: the worst that can
+/// happen to a log is an index that knows more than it.
+fn indexed(disk: &SimulatedDisk, index: &Path) -> Options {
+    Options::on_disk(Arc::new(disk.clone()), Some(index.to_owned()))
+        .segment_bytes(8 << 10)
+        .index_batches(1, Duration::from_millis(1))
+        .clock(Arc::new(MockClock::new()))
+        .ids(Arc::new(SeededIds::new(1)))
 }
 
 fn run<F: Future<Output = ()>>(test: F) {
@@ -41,15 +51,19 @@ proptest! {
     fn what_was_answered_outlives_every_fall(
         seed: u64,
         falls in proptest::collection::vec((prop_oneof![0..12_u64, 0..120_u64], any::<(bool, bool)>()), 1..6),
+        with_index: bool,
     ) {
         run(async {
+            let directory = tempfile::tempdir().unwrap();
+            let index = directory.path().join("index.sqlite");
             let mut dice = Dice::new(seed);
             let (mut disk, mut book, mut open_orders) = (SimulatedDisk::default(), Book::default(), Vec::new());
             for (round, (at, (stops, power_fails))) in falls.into_iter().enumerate() {
                 let stop = Faults { power_off_at: Some(at), ..Faults::default() };
                 let fail = Faults { fail_at: Some(at), ..Faults::default() };
                 disk.set(if stops { stop } else { fail });
-                match Engine::open(options(&disk)) {
+                let options = if with_index { indexed(&disk, &index) } else { options(&disk) };
+                match Engine::open(options) {
                     Ok(engine) => {
                         let store: Arc<dyn EventStore> = Arc::new(engine);
                         let mut still_open = Vec::new();

@@ -54,8 +54,23 @@ pub async fn open_store(
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
 ) -> Result<Arc<dyn EventStore>, OpenError> {
-    let options = data.path().map_or_else(engine::Options::in_memory, engine::Options::at);
-    let options = options.clock(clock).ids(ids);
+    open(store_options(data, clock, ids)).await
+}
+
+/// The same where a person has said that what the log lost need not come back.
+pub(crate) async fn open_store_without_the_lost(
+    data: &DataDir,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+) -> Result<Arc<dyn EventStore>, OpenError> {
+    open(store_options(data, clock, ids).accept_loss()).await
+}
+
+fn store_options(data: &DataDir, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> engine::Options {
+    data.path().map_or_else(engine::Options::in_memory, engine::Options::at).clock(clock).ids(ids)
+}
+
+async fn open(options: engine::Options) -> Result<Arc<dyn EventStore>, OpenError> {
     // Opening reads files, and after a kill it reads much.
     match tokio::task::spawn_blocking(move || Engine::open(options)).await {
         Ok(opened) => opened.map(|engine| Arc::new(engine) as Arc<dyn EventStore>),

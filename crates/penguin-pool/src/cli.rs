@@ -10,6 +10,7 @@ use crate::{
 };
 use clap::{Parser, Subcommand};
 use event_store::{Clock as _, RandomIds, SystemClock};
+use event_store_embedded::OpenError;
 use std::{
     io::Write as _,
     net::{Ipv4Addr, SocketAddr},
@@ -96,7 +97,14 @@ enum Command {
     /// Throw the stream catalogue away and make it again from the events.
     ///
     /// The service must not run on the same data directory meanwhile. Events are read and not touched.
-    Rebuild,
+    Rebuild {
+        /// Go on without events that were safe on disk and are gone, where the store does not open for that.
+        ///
+        /// It says which. Their positions and revisions are given to new events, so whoever keeps some of them elsewhere (a
+        /// checkpoint, a copy) has to begin anew. Put the files back instead if they are anywhere.
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Serve KurrentDB's protocol alone: an instant KurrentDB for other projects' tests.
     ///
     /// It prints its connection string when it is ready, and runs until SIGTERM, SIGINT or SIGHUP. Whoever reaches the port is
@@ -155,7 +163,7 @@ fn execute(command: Command) -> Result<(), Failure> {
             let documents = block_on(documents())??;
             if check { check_documents(&documents, &out) } else { Ok(documents.write_to(&out)?) }
         }
-        Command::Rebuild => block_on(rebuild(Config::load()?))?,
+        Command::Rebuild { accept_loss } => block_on(rebuild(Config::load()?, accept_loss))?,
         Command::Kurrentdb { port, host, data } => {
             block_on(serve_kurrentdb(&host, port, &data, |connection| print(&format!("{connection}\n"))))?
         }
@@ -211,7 +219,7 @@ fn check_documents(documents: &Documents, directory: &Path) -> Result<(), Failur
     )))
 }
 
-async fn rebuild(config: Config) -> Result<(), Failure> {
+async fn rebuild(config: Config, accept_loss: bool) -> Result<(), Failure> {
     let data = config.settings.data_dir;
     if !data.path().is_some_and(Path::is_dir) {
         let message =
@@ -220,7 +228,11 @@ async fn rebuild(config: Config) -> Result<(), Failure> {
     }
     let clock = Arc::new(SystemClock);
     let began = clock.monotonic();
-    let opened = app::open_store(&data, clock.clone(), Arc::new(RandomIds)).await;
+    let mut opened = app::open_store(&data, clock.clone(), Arc::new(RandomIds)).await;
+    if let (true, Err(lost @ OpenError::Lost { .. })) = (accept_loss, &opened) {
+        writeln!(std::io::stderr(), "penguin-pool: given up, as asked: {lost}")?;
+        opened = app::open_store_without_the_lost(&data, clock.clone(), Arc::new(RandomIds)).await;
+    }
     let store = opened.map_err(|e| unopenable(&data, &e))?;
     let options = Options::new(app::catalogue_place(&data));
     let mut told = 0;

@@ -199,6 +199,10 @@ pub(crate) fn unopenable(data: &DataDir, error: &OpenError) -> Failure {
                 data_shown(data)
             )
         }
+        OpenError::Lost { .. } => format!(
+            "DATA_DIR: {error}; put the files of log/ back as they were, from where they are or from a backup, or give up \
+             what is gone: penguin-pool rebuild --accept-loss"
+        ),
         other => format!("DATA_DIR: {other}"),
     };
     Failure { code: FailureCode::Data, message }

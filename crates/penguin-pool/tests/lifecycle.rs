@@ -356,6 +356,39 @@ fn the_catalogue_is_rebuilt_from_nothing() {
 }
 
 #[test]
+fn a_log_that_lost_events_is_refused_until_a_person_gives_them_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start(directory.path(), &[]);
+    let mut stream = process.connect();
+    write!(stream, "GET /health/kurrentdb HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    stream.read_to_string(&mut String::new()).unwrap();
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+    let log = directory.path().join("data/log/segment-00000000.log");
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..bytes.len() - 10]).unwrap();
+    for arguments in [&[][..], &["rebuild"]] {
+        let line = refused(&command(directory.path(), &[]).args(arguments).output().unwrap(), 5);
+        assert!(
+            line.starts_with("DATA_DIR: events that were safe on disk are gone: log/segment-00000000.log"),
+            "{line}"
+        );
+        assert!(line.ends_with("penguin-pool rebuild --accept-loss"), "{line}");
+        assert_eq!(std::fs::read(&log).unwrap().len(), bytes.len() - 10, "nothing was touched");
+    }
+    let output = command(directory.path(), &[]).args(["rebuild", "--accept-loss"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.starts_with("penguin-pool: given up, as asked: events that were safe on disk are gone"),
+        "{told}"
+    );
+    let process = Process::start(directory.path(), &[]);
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
 fn documents_are_written_and_checked() {
     let directory = tempfile::tempdir().unwrap();
     let openapi =
@@ -411,8 +444,13 @@ fn the_protocol_stays_off_where_credentials_are_needed() {
     let directory = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let variables =
-        [("NODE_ENV", "staging"), ("KURRENTDB_PORT", &*port), ("HOST", "127.0.0.1"), ("SHUTDOWN_DELAY", "0")];
+    let variables = [
+        ("NODE_ENV", "staging"),
+        ("KURRENTDB_PORT", &*port),
+        ("KURRENTDB_PASSWORD", "my own"),
+        ("HOST", "127.0.0.1"),
+        ("SHUTDOWN_DELAY", "0"),
+    ];
     let process = Process::start(directory.path(), &variables);
     assert!(process.ready["kurrentdb"].is_null(), "{}", process.ready);
     process.signal("TERM");

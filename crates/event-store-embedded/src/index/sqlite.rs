@@ -18,6 +18,8 @@ use std::{
 use uuid::Uuid;
 
 const SCHEMA_VERSION: i64 = 1;
+/// The oldest version that says of itself what this one does.
+const OLDEST_VERSION: i64 = 1;
 const SCHEMA: &str = "
     CREATE TABLE store(one INTEGER PRIMARY KEY CHECK(one = 1), id BLOB NOT NULL, secret BLOB NOT NULL,
         position INTEGER NOT NULL, segment INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -35,6 +37,15 @@ pub(crate) struct Stored {
     pub(crate) mark: Mark,
 }
 
+/// A file that was there.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) stored: Stored,
+    /// The file, if it can be used. One of an earlier version lacks what this program looks up, and still is a witness of what
+    /// the log had.
+    pub(crate) file: Option<Sqlite>,
+}
+
 /// An index file: one connection to write, a few to read.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
@@ -47,14 +58,14 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     /// Opens a file and reads what it says.
-    pub(crate) fn open(path: &Path) -> rusqlite::Result<(Self, Stored)> {
+    pub(crate) fn open(path: &Path) -> rusqlite::Result<Opened> {
         if marker(path).exists() {
             let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
             return Err(rusqlite::Error::SqliteFailure(corrupt, Some("it was found damaged".into())));
         }
         let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let version: i64 = writer.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if version != SCHEMA_VERSION {
+        if !(OLDEST_VERSION..=SCHEMA_VERSION).contains(&version) {
             return Err(rusqlite::Error::InvalidQuery);
         }
         let stored = writer.query_row(
@@ -74,7 +85,9 @@ impl Sqlite {
                 })
             },
         )?;
-        Ok((Self::with(path, writer, stored.mark.position)?, stored))
+        let current = version == SCHEMA_VERSION;
+        let file = current.then(|| Self::with(path, writer, stored.mark.position)).transpose()?;
+        Ok(Opened { stored, file })
     }
 
     /// Makes a new file in the place of any that is there.
@@ -231,7 +244,11 @@ impl Sqlite {
 
     fn explain(&self, error: &rusqlite::Error) -> Error {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Error::StorageFull(format!("{}: {error}", self.path.display())),
+            Some(ErrorCode::DiskFull) => {
+                // Clients may be told what is full, and not where it is.
+                tracing::error!(file = %self.path.display(), %error, "there is no space for the index");
+                Error::StorageFull("there is no space for its index".into())
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => self.damaged(&error.to_string()),
             _ => Error::Internal(format!("{}: {error}", self.path.display())),
         }

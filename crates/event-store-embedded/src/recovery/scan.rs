@@ -3,14 +3,14 @@
 use super::Fault;
 use crate::{
     format::{self, FIRST_OF_COMMIT, HEADER_LEN, LAST_OF_COMMIT, RECORD_LEN, RecordHead},
-    index::{BLOCK_BYTES, Block, Entries, Index, Mark, Run},
-    key::StreamKey,
+    index::{BLOCK_BYTES, Block, Entries, Index, IndexLimits, Mark, Run},
+    key::{Hashing, StreamKey},
     log::{Log, file_name},
 };
 
 /// How much is read at once.
 const CHUNK: usize = 1 << 20;
-/// How many events are collected before the index gets them.
+/// How many events are collected at most before the index gets them.
 const BATCH: usize = 16 << 10;
 /// How often a long scan says how far it is.
 const PROGRESS: u64 = 1_000_000;
@@ -21,6 +21,7 @@ pub(super) struct Scan<'a> {
     mark: Mark,
     entries: Entries,
     events: usize,
+    batch: usize,
     blocks: BlockPlacer,
     last_name: Option<(Vec<u8>, StreamKey)>,
 }
@@ -61,13 +62,15 @@ struct Stop {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(log: &'a Log, index: &'a Index, mark: Mark) -> Self {
+    /// Begins at a mark. The index gets entries in batches of about so many events.
+    pub(super) fn new(log: &'a Log, index: &'a Index, mark: Mark, batch: usize) -> Self {
         Self {
             log,
             index,
             mark: Mark { offset: mark.offset.max(HEADER_LEN as u32), ..mark },
             entries: Entries::default(),
             events: 0,
+            batch: batch.min(BATCH),
             blocks: BlockPlacer::default(),
             last_name: None,
         }
@@ -99,6 +102,17 @@ impl<'a> Scan<'a> {
             self.make_safe(last)?;
         }
         Ok(Scanned { end: self.mark.position })
+    }
+
+    /// Where the last whole commit of a segment ends, and the position after it; nothing is changed by looking.
+    pub(super) fn end_of(log: &Log, number: u32) -> Result<(u32, u64), Fault> {
+        let Some(segment) = log.segment(number) else { return Ok((0, 0)) };
+        let limits = IndexLimits { batch: usize::MAX, most: usize::MAX, interval: std::time::Duration::MAX };
+        let scratch = Index::new(None, Hashing::new(0), limits, Mark::default());
+        let mark = Mark { position: segment.first_position, segment: number, ..Mark::default() };
+        let mut scan = Scan::new(log, &scratch, mark, BATCH);
+        let stop = scan.walk(number, HEADER_LEN as u32, segment.len)?;
+        Ok((stop.good, scan.mark.position))
     }
 
     fn damage(&self, number: u32, offset: u32, why: &str) -> Fault {
@@ -165,6 +179,11 @@ impl<'a> Scan<'a> {
     }
 
     fn take(&mut self, segment: u32, end: u32, commit: &mut Vec<Seen>) -> Result<(), Fault> {
+        // Only what stands before the first record of a write is known to be flushed (see `make_safe`), and the index's file
+        // must never know what a loss of power can still take away.
+        if self.events >= self.batch && commit.first().is_some_and(|first| first.head.distance == 0) {
+            self.give(false)?;
+        }
         for seen in commit.drain(..) {
             let run =
                 Run { first_revision: seen.head.revision, first_position: seen.head.position, count: 1 };
@@ -181,7 +200,7 @@ impl<'a> Scan<'a> {
                 last: Some((seen.offset, seen.crc)),
             };
         }
-        if self.events >= BATCH { self.give(false) } else { Ok(()) }
+        Ok(())
     }
 
     /// Gives the index what was collected.

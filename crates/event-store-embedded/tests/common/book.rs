@@ -110,6 +110,11 @@ pub async fn stream(store: &dyn EventStore, name: &str) -> event_store::Result<V
 }
 
 impl Book {
+    /// How many events the answered commits have.
+    pub fn events(&self) -> u64 {
+        self.answered.iter().flat_map(|answered| &answered.parts).map(|part| part.events).sum()
+    }
+
     /// Holds the book against a store that was opened again: every answered commit is there, once, as it was
     /// answered; no commit is there by half; nothing that was refused is there; revisions have no gaps; and each
     /// stream reads as `$all` says.
