@@ -16,7 +16,7 @@ use event_store::{
 use futures::{StreamExt as _, stream};
 use models::StreamStatus;
 use penguin_pool::catalogue::{
-    BrowseFilter, Catalogue, CatalogueError, Freshness, Options, Place, SearchFilter,
+    BrowseFilter, Catalogue, CatalogueError, Freshness, Options, Place, SearchFilter, View,
 };
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -211,7 +211,7 @@ async fn run(streams: u64) {
     let browse = |f: BrowseFilter| {
         let catalogue = &catalogue;
         async move {
-            match catalogue.browse(f).await {
+            match catalogue.browse(&View::everything(), f).await {
                 // It took as long as it may, which the times show.
                 Err(CatalogueError::TooSlow { .. }) => None,
                 page => Some(page.unwrap()),
@@ -289,7 +289,7 @@ async fn run(streams: u64) {
 
     let search = |f: SearchFilter| {
         let catalogue = &catalogue;
-        async move { catalogue.search(SearchFilter { limit: 50, ..f }).await.unwrap() }
+        async move { catalogue.search(&View::everything(), SearchFilter { limit: 50, ..f }).await.unwrap() }
     };
     let times =
         time(100, |n| search(SearchFilter { text: Some(format!("penguin {n}")), ..Default::default() }));

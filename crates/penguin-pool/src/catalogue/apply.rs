@@ -5,7 +5,7 @@
 //! own batch are never written, and the order in which a stream's events and its metadata come makes no difference.
 
 use super::{
-    Result, blocks, content,
+    Result, audience, blocks, content,
     counts::Counter,
     schema::{self, Checkpoint},
     state::{Facet, Stream},
@@ -29,6 +29,7 @@ pub(super) struct Touched<'e> {
     pub(super) stream: Stream,
     /// What it was listed by, and its bytes, before the batch.
     pub(super) was: Option<(BTreeSet<Facet>, Timestamp)>,
+    pub(super) audience_was: i64,
     pub(super) bytes_were: i64,
     /// The batch's own events, with the running sum before each.
     new: Vec<(&'e RecordedEvent, i64)>,
@@ -46,7 +47,8 @@ pub(super) struct Batch<'a, 'e> {
     types: HashMap<String, i64>,
     pub(super) type_names: HashMap<i64, String>,
     pub(super) facets: HashMap<Facet, i64>,
-    pub(super) counters: BTreeMap<(Counter, String), i64>,
+    pub(super) counters: BTreeMap<(i64, Counter, String), i64>,
+    audiences: HashMap<BTreeSet<String>, i64>,
     /// When the batch's last event was written: what had aged away by then is not kept.
     now: Timestamp,
 }
@@ -70,6 +72,7 @@ pub(super) fn apply(
         type_names: HashMap::new(),
         facets: HashMap::new(),
         counters: BTreeMap::new(),
+        audiences: HashMap::new(),
         now: events.last().map(|event| event.created).unwrap_or_default(),
     };
     for event in events {
@@ -95,6 +98,7 @@ impl<'e> Batch<'_, 'e> {
             });
             let touched = Touched {
                 was: stream.facets(),
+                audience_was: stream.audience,
                 bytes_were: stream.bytes_end - stream.kept_before,
                 stream,
                 new: Vec::new(),
@@ -170,7 +174,11 @@ impl<'e> Batch<'_, 'e> {
             self.insert(event, stream, kind, before)?;
         }
         let mut changes = Vec::new();
-        for touched in &all {
+        for touched in &mut all {
+            let stream = &mut touched.stream;
+            if stream.audience == audience::UNKNOWN || touched.metadata_changed || stream.tombstoned {
+                stream.audience = self.audience(stream.audience_keys())?;
+            }
             touched.stream.save(self.db)?;
             self.count(touched, &mut changes)?;
         }
@@ -265,6 +273,15 @@ impl<'e> Batch<'_, 'e> {
             .prepare_cached("INSERT INTO event_text (rowid, text) VALUES (?, ?)")?
             .execute(params![position, content::words(&event.data)])?;
         Ok(())
+    }
+
+    fn audience(&mut self, keys: BTreeSet<String>) -> Result<i64> {
+        if let Some(number) = self.audiences.get(&keys) {
+            return Ok(*number);
+        }
+        let number = audience::number(self.db, &keys)?;
+        self.audiences.insert(keys, number);
+        Ok(number)
     }
 
     fn event_type(&mut self, name: &str) -> Result<i64> {

@@ -22,6 +22,8 @@ pub(super) struct Change {
     pub(super) stream: i64,
     /// When the stream was created, in ticks; nothing takes the posting away.
     pub(super) created: Option<i64>,
+    /// Who finds the stream.
+    pub(super) audience: i64,
 }
 
 /// The block that changes are going into.
@@ -51,12 +53,19 @@ pub(super) fn change(db: &Connection, facet: i64, changes: &[Change]) -> Result<
         let Some(block) = open.as_mut() else { continue };
         match change.created {
             Some(created) => {
-                let sql = "INSERT OR IGNORE INTO posting (facet, name, stream, created) VALUES (?, ?, ?, ?)";
-                let new =
-                    db.prepare_cached(sql)?.execute(params![facet, change.name, change.stream, created])?;
+                let sql = "INSERT OR IGNORE INTO posting (facet, name, stream, created, audience)
+                           VALUES (?, ?, ?, ?, ?)";
+                let audience = change.audience;
+                let new = db.prepare_cached(sql)?.execute(params![
+                    facet,
+                    change.name,
+                    change.stream,
+                    created,
+                    audience
+                ])?;
                 if new == 0 {
-                    db.prepare_cached("UPDATE posting SET created = ? WHERE facet = ? AND name = ?")?
-                        .execute(params![created, facet, change.name])?;
+                    let sql = "UPDATE posting SET created = ?, audience = ? WHERE facet = ? AND name = ?";
+                    db.prepare_cached(sql)?.execute(params![created, audience, facet, change.name])?;
                 }
                 block.streams += new as u64;
                 total += new as u64;
@@ -269,7 +278,7 @@ mod tests {
             let mut names = BTreeSet::new();
             for (first, many, there) in batches {
                 let mut changes: Vec<Change> = (first..first + many)
-                    .map(|n| Change { facet: 1, name: name(n), stream: n.into(), created: there.then_some(5) })
+                    .map(|n| Change { facet: 1, name: name(n), stream: n.into(), created: there.then_some(5), audience: 1 })
                     .collect();
                 changes.sort();
                 let (_, total) = change(&db, 1, &changes).unwrap();

@@ -2,7 +2,8 @@
 //! streams; several filters, dates and expressions look at the shortest list that can hold the answer.
 
 use super::{
-    BrowseFilter, BrowsePage, CatalogueError, MAX_PAGE, Result,
+    BrowseFilter, BrowsePage, CatalogueError, MAX_PAGE, Result, View,
+    audience::marks,
     blocks::{self, Range},
     database::Deadline,
     pattern::Pattern,
@@ -24,6 +25,8 @@ const NAMES_PER_LOOK: u64 = 1024;
 /// A filter made ready.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
+    view: View,
+    class: Class,
     facets: Vec<Facet>,
     range: Range,
     pattern: Option<Pattern>,
@@ -38,7 +41,7 @@ pub(super) struct Plan {
 ///
 /// # Errors
 /// [`CatalogueError::Invalid`] naming what makes no sense.
-pub(super) fn plan(filter: &BrowseFilter) -> Result<Plan> {
+pub(super) fn plan(view: &View, filter: &BrowseFilter) -> Result<Plan> {
     if !(1..=MAX_PAGE).contains(&filter.limit) {
         return Err(CatalogueError::invalid("limit", format!("must be from 1 to {MAX_PAGE}")));
     }
@@ -77,6 +80,8 @@ pub(super) fn plan(filter: &BrowseFilter) -> Result<Plan> {
         name.ok_or_else(|| CatalogueError::invalid("cursor", "must be the nextCursor of a page before"))
     });
     Ok(Plan {
+        view: view.clone(),
+        class,
         facets,
         range,
         pattern,
@@ -88,33 +93,31 @@ pub(super) fn plan(filter: &BrowseFilter) -> Result<Plan> {
     })
 }
 
+/// The most lists that are merged. Who belongs to more audiences has all streams looked at instead.
+const MERGED: usize = 64;
+
 /// Answers a filter at a time of day.
 pub(super) fn run(plan: &Plan, db: &Connection, deadline: &Deadline, now: Timestamp) -> Result<BrowsePage> {
-    let mut lists = Vec::with_capacity(plan.facets.len());
-    for facet in &plan.facets {
-        match list(db, facet)? {
-            Some(list) => lists.push(list),
-            None => return page(plan, db, Vec::new(), 0, now),
-        }
-    }
-    lists.sort_unstable_by_key(|(total, _)| *total);
-    let aged = match &plan.event_type {
-        Some(kind) => aged(db, kind, now)?,
-        None => None,
-    };
-    let lists = Lists { ids: lists.into_iter().map(|(_, id)| id).collect(), aged };
+    let Some(lists) = lists(plan, db, now)? else { return page(plan, db, Vec::new(), 0, now) };
     let rest = match &plan.after {
         Some(name) => plan.range.clone().after(name),
         None => plan.range.clone(),
     };
     let (ids, total) = match &plan.pattern {
         Some(pattern) => matching(plan, pattern, db, &lists, &rest, deadline)?,
-        None if lists.ids.len() == 1 && lists.aged.is_none() && plan.created == [None, None] => {
-            let total = blocks::count(db, lists.ids[0], &plan.range)?;
-            match blocks::skip(db, lists.ids[0], rest, plan.offset)? {
-                Some(rest) => (select(plan, db, &lists, &rest, 0)?, total),
-                None => (Vec::new(), total),
+        None if lists.are_whole() && plan.created == [None, None] => {
+            let mut total = 0;
+            for list in &lists.first {
+                total += blocks::count(db, *list, &plan.range)?;
             }
+            let ids = match lists.first[..] {
+                [list] => match blocks::skip(db, list, rest, plan.offset)? {
+                    Some(rest) => select(plan, db, &lists, &rest, 0)?,
+                    None => Vec::new(),
+                },
+                _ => merge(plan, db, &lists.first, &rest)?,
+            };
+            (ids, total)
         }
         None => {
             let ids = select(plan, db, &lists, &rest, plan.offset)?;
@@ -126,11 +129,84 @@ pub(super) fn run(plan: &Plan, db: &Connection, deadline: &Deadline, now: Timest
     page(plan, db, ids, total, now)
 }
 
-/// The lists in all of which a stream must stand, the shortest first.
+/// The lists in which a stream must stand.
+#[derive(Default)]
 struct Lists {
-    ids: Vec<i64>,
+    /// In one of these, of which no two have a stream in common; there is at least one.
+    first: Vec<i64>,
+    /// And in each of these.
+    others: Vec<i64>,
+    /// Who asks, where the first lists have streams that they may not find.
+    view: Option<View>,
     /// An event type and the time of day, if there are streams of which all events of that type have aged away.
     aged: Option<[Value; 2]>,
+}
+
+impl Lists {
+    /// Whether every stream of the first lists is wanted.
+    fn are_whole(&self) -> bool {
+        self.others.is_empty() && self.view.is_none() && self.aged.is_none()
+    }
+}
+
+/// The lists that answer a filter, the shortest first; nothing if one of them is not there.
+fn lists(plan: &Plan, db: &Connection, now: Timestamp) -> Result<Option<Lists>> {
+    let mut of_facets = Vec::with_capacity(plan.facets.len());
+    for facet in &plan.facets {
+        match list(db, facet)? {
+            Some(list) => of_facets.push(list),
+            None => return Ok(None),
+        }
+    }
+    of_facets.sort_unstable_by_key(|(total, _)| *total);
+    let aged = match &plan.event_type {
+        Some(kind) => aged(db, kind, now)?,
+        None => None,
+    };
+    let ids = |lists: &[(u64, i64)]| lists.iter().map(|(_, id)| *id).collect::<Vec<_>>();
+    let Some(audiences) = plan.view.audiences(db)? else {
+        let (first, others) = of_facets.split_at(1);
+        return Ok(Some(Lists { first: ids(first), others: ids(others), view: None, aged }));
+    };
+    let mut of_audiences = Vec::new();
+    let merged = audiences.len() <= MERGED;
+    for audience in audiences.iter().filter(|_| merged) {
+        let facet = Facet { class: plan.class, kind: Kind::Audience, value: audience.to_string() };
+        of_audiences.extend(list(db, &facet)?);
+    }
+    if merged && of_audiences.is_empty() {
+        return Ok(None);
+    }
+    let found: u64 = of_audiences.iter().map(|(total, _)| total).sum();
+    let is_all = matches!(&plan.facets[..], [facet] if facet.kind == Kind::All);
+    Ok(Some(if merged && (is_all || found < of_facets[0].0) {
+        let others = if is_all { Vec::new() } else { ids(&of_facets) };
+        Lists { first: ids(&of_audiences), others, view: None, aged }
+    } else {
+        let (first, others) = of_facets.split_at(1);
+        Lists { first: ids(first), others: ids(others), view: Some(plan.view.clone()), aged }
+    }))
+}
+
+/// The streams of a page of several lists, and one more if there is one. Each list is in order, and no more of it is read
+/// than the page takes.
+fn merge(plan: &Plan, db: &Connection, lists: &[i64], range: &Range) -> Result<Vec<i64>> {
+    let one = match range.to {
+        Some(_) => "SELECT name, stream FROM posting WHERE facet = ? AND name >= ? AND name < ?",
+        None => "SELECT name, stream FROM posting WHERE facet = ? AND name >= ?",
+    };
+    let mut sql = vec![one; lists.len()].join(" UNION ALL ");
+    sql.push_str(" ORDER BY name LIMIT ? OFFSET ?");
+    let mut values: Vec<Value> = Vec::with_capacity(3 * lists.len() + 2);
+    for list in lists {
+        values.extend([(*list).into(), range.from.clone().into()]);
+        values.extend(range.to.clone().map(Value::from));
+    }
+    values.push(i64::try_from(plan.limit + 1).unwrap_or(i64::MAX).into());
+    values.push(i64::try_from(plan.offset).unwrap_or(i64::MAX).into());
+    let mut ids = db.prepare_cached(&sql)?;
+    let ids = ids.query_map(params_from_iter(values), |row| row.get(1))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The streams that have events of a type, and of them none that is young enough to be read.
@@ -156,10 +232,15 @@ fn list(db: &Connection, facet: &Facet) -> Result<Option<(u64, i64)>> {
         .optional()?)
 }
 
-/// The postings of the first list in a range of names that stand in the others too.
+/// The postings of the first lists in a range of names that stand in the others too.
 fn query(columns: &str, plan: &Plan, lists: &Lists, range: &Range) -> (String, Vec<Value>) {
-    let mut sql = format!("SELECT {columns} FROM posting p WHERE p.facet = ? AND p.name >= ?");
-    let mut values = vec![Value::from(lists.ids[0]), Value::from(range.from.clone())];
+    let first = match lists.first.len() {
+        1 => "= ?".to_owned(),
+        many => format!("IN ({})", marks(many)),
+    };
+    let mut sql = format!("SELECT {columns} FROM posting p WHERE p.facet {first} AND p.name >= ?");
+    let mut values: Vec<Value> = lists.first.iter().map(|list| (*list).into()).collect();
+    values.push(range.from.clone().into());
     if let Some(to) = &range.to {
         sql.push_str(" AND p.name < ?");
         values.push(to.clone().into());
@@ -170,9 +251,13 @@ fn query(columns: &str, plan: &Plan, lists: &Lists, range: &Range) -> (String, V
             values.push((*created).into());
         }
     }
-    for other in &lists.ids[1..] {
+    for other in &lists.others {
         sql.push_str(" AND EXISTS (SELECT 1 FROM posting q WHERE q.facet = ? AND q.name = p.name)");
         values.push((*other).into());
+    }
+    if let Some((visible, keys)) = lists.view.as_ref().and_then(|view| view.condition("p.audience")) {
+        let _ = write!(sql, " AND {visible}");
+        values.extend(keys);
     }
     if let Some(aged) = &lists.aged {
         let _ = write!(sql, " AND p.stream NOT IN ({AGED})");

@@ -3,6 +3,7 @@
 use super::{
     Result,
     apply::{Batch, Touched},
+    audience::{EVERYTHING, NOBODY},
     blocks::Change,
     state::{Class, Facet, Kind, Stream},
 };
@@ -29,6 +30,9 @@ pub(super) const USERS: &str = "users";
 pub(super) const EVENTS: &str = "events";
 /// Their bytes.
 pub(super) const BYTES: &str = "bytes";
+/// Streams that are listed, of each audience; and of them the active ones.
+pub(super) const STREAMS: &str = "streams";
+pub(super) const ACTIVE: &str = "active";
 
 impl<'e> Batch<'_, 'e> {
     /// Brings the lists and the counters up to what the stream has become.
@@ -36,12 +40,19 @@ impl<'e> Batch<'_, 'e> {
         let stream = &touched.stream;
         let is = stream.facets();
         let created = is.as_ref().map(|(_, created)| created.ticks());
-        let moved = touched.was.as_ref().map(|(_, created)| created.ticks()) != created;
+        let (from, to) = (touched.audience_was, stream.audience);
+        let moved = touched.was.as_ref().map(|(_, created)| created.ticks()) != created || from != to;
         let none = BTreeSet::new();
         let old = touched.was.as_ref().map_or(&none, |(facets, _)| facets);
         let new = is.as_ref().map_or(&none, |(facets, _)| facets);
         let mut put = |facet: i64, created: Option<i64>| {
-            changes.push(Change { facet, name: stream.name.as_str().to_owned(), stream: stream.id, created });
+            changes.push(Change {
+                facet,
+                name: stream.name.as_str().to_owned(),
+                stream: stream.id,
+                created,
+                audience: to,
+            });
         };
         for gone in old.difference(new) {
             put(self.facet(gone)?, None);
@@ -76,23 +87,27 @@ impl<'e> Batch<'_, 'e> {
                 put(facet, created.filter(|_| is > 0));
             }
             if class == Class::Live {
-                self.add(Counter::EventsOfType, &value, by);
+                let mut count = |counter, name: &str| self.shift(counter, name, (from, was), (to, is));
+                count(Counter::EventsOfType, &value);
                 if let Some(category) = stream.name.category() {
-                    self.add(Counter::EventsOfCategory, category, by);
+                    count(Counter::EventsOfCategory, category);
                 }
-                self.add(Counter::Sum, EVENTS, by);
+                count(Counter::Sum, EVENTS);
             }
         }
         if class == Class::Live {
             let bytes = stream.bytes_end - stream.kept_before;
-            self.add(Counter::Sum, BYTES, bytes - touched.bytes_were);
+            self.shift(Counter::Sum, BYTES, (from, touched.bytes_were), (to, bytes));
         }
-        let live = |facets: &BTreeSet<Facet>| facets.first().is_some_and(|facet| facet.class == Class::Live);
-        let by = i64::from(live(new)) - i64::from(live(old));
-        if by != 0
-            && let Some(of_user) = UserStream::split(stream.name.as_str())
-        {
-            self.add(Counter::StreamsOfUser, of_user.user_id, by);
+        let has = |facets: &BTreeSet<Facet>, kind| {
+            i64::from(facets.iter().any(|facet| facet.class == Class::Live && facet.kind == kind))
+        };
+        for (kind, sum) in [(Kind::All, STREAMS), (Kind::Active, ACTIVE)] {
+            self.shift(Counter::Sum, sum, (from, has(old, kind)), (to, has(new, kind)));
+        }
+        if let Some(of_user) = UserStream::split(stream.name.as_str()) {
+            let user = of_user.user_id;
+            self.shift(Counter::StreamsOfUser, user, (from, has(old, Kind::All)), (to, has(new, Kind::All)));
         }
         Ok(())
     }
@@ -153,42 +168,55 @@ impl<'e> Batch<'_, 'e> {
         Ok(id)
     }
 
-    fn add(&mut self, counter: Counter, name: &str, by: i64) {
-        if by != 0 {
-            *self.counters.entry((counter, name.to_owned())).or_default() += by;
+    /// What a stream adds to a counter was one number for one audience, and is another for perhaps another.
+    fn shift(&mut self, counter: Counter, name: &str, (from, was): (i64, i64), (to, is): (i64, i64)) {
+        self.add(EVERYTHING, counter, name, is - was);
+        if from == to {
+            self.add(to, counter, name, is - was);
+        } else {
+            self.add(from, counter, name, -was);
+            self.add(to, counter, name, is);
+        }
+    }
+
+    fn add(&mut self, audience: i64, counter: Counter, name: &str, by: i64) {
+        // What administrators alone find nobody else counts, and a new stream was no audience's.
+        let is_counted = audience == EVERYTHING || audience > NOBODY;
+        if by != 0 && is_counted {
+            *self.counters.entry((audience, counter, name.to_owned())).or_default() += by;
         }
     }
 
     /// Writes what was added up, and with it how many users there are.
     pub(super) fn write_counters(&mut self) -> Result<()> {
         let mut users = 0;
-        for ((counter, name), by) in std::mem::take(&mut self.counters) {
-            let is = self.write_counter(counter, &name, by)?;
-            if counter == Counter::StreamsOfUser {
+        for ((audience, counter, name), by) in std::mem::take(&mut self.counters) {
+            let is = self.write_counter(audience, counter, &name, by)?;
+            if counter == Counter::StreamsOfUser && audience == EVERYTHING {
                 users += i64::from(is > 0) - i64::from(is - by > 0);
             }
         }
         if users != 0 {
-            self.write_counter(Counter::Sum, USERS, users)?;
+            self.write_counter(EVERYTHING, Counter::Sum, USERS, users)?;
         }
         Ok(())
     }
 
-    fn write_counter(&self, counter: Counter, name: &str, by: i64) -> Result<i64> {
+    fn write_counter(&self, audience: i64, counter: Counter, name: &str, by: i64) -> Result<i64> {
         if by == 0 {
             return Ok(0);
         }
         let is: i64 = self
             .db
             .prepare_cached(
-                "INSERT INTO counter (kind, name, value) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (kind, name) DO UPDATE SET value = value + ?3 RETURNING value",
+                "INSERT INTO counter (audience, kind, name, value) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (audience, kind, name) DO UPDATE SET value = value + ?4 RETURNING value",
             )?
-            .query_row(params![counter as i64, name, by], |row| row.get(0))?;
+            .query_row(params![audience, counter as i64, name, by], |row| row.get(0))?;
         if is == 0 {
             self.db
-                .prepare_cached("DELETE FROM counter WHERE kind = ? AND name = ?")?
-                .execute(params![counter as i64, name])?;
+                .prepare_cached("DELETE FROM counter WHERE audience = ? AND kind = ? AND name = ?")?
+                .execute(params![audience, counter as i64, name])?;
         }
         Ok(is)
     }

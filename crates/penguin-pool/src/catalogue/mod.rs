@@ -8,6 +8,7 @@
 //! `apply`, and of a question, `browse` (with `blocks`) or `search`.
 
 mod apply;
+mod audience;
 mod blocks;
 mod browse;
 mod condition;
@@ -24,6 +25,7 @@ mod statistics;
 mod types;
 mod writer;
 
+pub use audience::View;
 pub use database::Place;
 pub use error::{CatalogueError, Result};
 pub use types::{
@@ -201,19 +203,20 @@ impl Catalogue {
         }
     }
 
-    /// Lists streams.
+    /// Lists the streams that `view` may see.
     ///
     /// # Errors
     /// [`CatalogueError::Invalid`] naming what makes no sense, [`CatalogueError::TooSlow`] after
     /// [`Options::browse_time`].
-    pub async fn browse(&self, filter: BrowseFilter) -> Result<BrowsePage> {
-        let plan = browse::plan(&filter)?;
+    pub async fn browse(&self, view: &View, filter: BrowseFilter) -> Result<BrowsePage> {
+        let plan = browse::plan(view, &filter)?;
         let now = self.0.clock.now();
         let query = move |db: &_, deadline: &_| browse::run(&plan, db, deadline, now);
         self.0.database.read(self.0.browse_time, browse::ADVICE, query).await
     }
 
-    /// A stream, system or not, deleted or not; nothing if it was never written to.
+    /// A stream, system or not, deleted or not; nothing if it was never written to. Whether the caller may know of it is for
+    /// the caller's store to say.
     ///
     /// # Errors
     /// [`CatalogueError::Database`] alone.
@@ -226,13 +229,13 @@ impl Catalogue {
         self.0.database.read(self.0.query_time, "try again", query).await
     }
 
-    /// Finds events.
+    /// Finds events of the streams that `view` may see.
     ///
     /// # Errors
     /// [`CatalogueError::Invalid`] naming what makes no sense, [`CatalogueError::TooSlow`] if no page was found within
     /// [`Options::query_time`].
-    pub async fn search(&self, filter: SearchFilter) -> Result<SearchPage> {
-        let plan = search::plan(&filter)?;
+    pub async fn search(&self, view: &View, filter: SearchFilter) -> Result<SearchPage> {
+        let plan = search::plan(view, &filter)?;
         let now = self.0.clock.now();
         let query = move |db: &_, deadline: &_| search::run(&plan, db, deadline, now);
         self.0.database.search(self.0.query_time, search::ADVICE, query).await
@@ -247,14 +250,17 @@ impl Catalogue {
         self.0.database.read(self.0.query_time, "try again", query).await
     }
 
-    /// How much there is.
+    /// How much there is in the streams that `view` may see.
     ///
     /// # Errors
     /// [`CatalogueError::Store`] if the store does not say how much it holds.
-    pub async fn statistics(&self) -> Result<Statistics> {
-        let now = self.0.clock.now();
-        let query = move |db: &_, _: &_| statistics::statistics(db, now);
+    pub async fn statistics(&self, view: &View) -> Result<Statistics> {
+        let (seen, now) = (view.clone(), self.0.clock.now());
+        let query = move |db: &_, _: &_| statistics::statistics(db, &seen, now);
         let mut statistics = self.0.database.read(self.0.query_time, "try again", query).await?;
+        if *view != View::everything() {
+            return Ok(statistics);
+        }
         match self.0.store.statistics().await?.bytes_on_disk {
             0 => {}
             on_disk => statistics.storage_used = on_disk,

@@ -15,6 +15,8 @@ const VERSION: i64 = 1;
 ///   sum over the stream: the bytes of any stretch are one subtraction.
 /// - `posting`: for each facet (`all`, a tag, an owner, …) the streams that have it, in the order of their names.
 /// - `block`: how many postings stand between two names. Totals and offsets are sums over these (see `blocks`).
+/// - `counter`: sums over all streams (audience 0), and over those of each audience.
+/// - `audience`, `reader`: who finds which streams (see `audience`).
 const TABLES: &str = "
 CREATE TABLE about (
     one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, store BLOB,
@@ -25,7 +27,7 @@ CREATE TABLE stream (
     last INTEGER, kept_from INTEGER NOT NULL, kept INTEGER NOT NULL,
     bytes_end INTEGER NOT NULL, kept_before INTEGER NOT NULL, tombstoned INTEGER NOT NULL,
     metadata TEXT, metadata_revision INTEGER, metadata_at INTEGER, max_age INTEGER,
-    first_at INTEGER, last_at INTEGER
+    first_at INTEGER, last_at INTEGER, audience INTEGER NOT NULL
 );
 CREATE INDEX stream_aging ON stream (max_age) WHERE max_age IS NOT NULL;
 CREATE TABLE event_type (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -46,14 +48,18 @@ CREATE TABLE facet (
 );
 CREATE TABLE posting (
     facet INTEGER NOT NULL, name TEXT NOT NULL, stream INTEGER NOT NULL, created INTEGER NOT NULL,
-    PRIMARY KEY (facet, name)
+    audience INTEGER NOT NULL, PRIMARY KEY (facet, name)
 ) WITHOUT ROWID;
 CREATE TABLE block (
     facet INTEGER NOT NULL, first TEXT NOT NULL, streams INTEGER NOT NULL, PRIMARY KEY (facet, first)
 ) WITHOUT ROWID;
 CREATE TABLE counter (
-    kind INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (kind, name)
+    audience INTEGER NOT NULL, kind INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL,
+    PRIMARY KEY (audience, kind, name)
 ) WITHOUT ROWID;
+CREATE TABLE audience (id INTEGER PRIMARY KEY, keys TEXT NOT NULL UNIQUE);
+INSERT INTO audience (id, keys) VALUES (1, '[]');
+CREATE TABLE reader (key TEXT NOT NULL, audience INTEGER NOT NULL, PRIMARY KEY (key, audience)) WITHOUT ROWID;
 ";
 
 /// How far the rows have come. Written in the same transaction as they.

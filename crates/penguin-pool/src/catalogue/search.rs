@@ -2,7 +2,7 @@
 //! each event that comes by.
 
 use super::{
-    CatalogueError, Hit, MAX_PAGE, Result, SearchFilter, SearchPage,
+    CatalogueError, Hit, MAX_PAGE, Result, SearchFilter, SearchPage, View,
     condition::{self, Ready},
     database::Deadline,
 };
@@ -19,6 +19,7 @@ const COUNTED: u64 = 10_000;
 /// A filter made ready.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
+    view: View,
     words: Option<String>,
     event_type: Option<String>,
     stream: Option<StreamName>,
@@ -33,7 +34,7 @@ pub(super) struct Plan {
 ///
 /// # Errors
 /// [`CatalogueError::Invalid`] naming what makes no sense.
-pub(super) fn plan(filter: &SearchFilter) -> Result<Plan> {
+pub(super) fn plan(view: &View, filter: &SearchFilter) -> Result<Plan> {
     if !(1..=MAX_PAGE).contains(&filter.limit) {
         return Err(CatalogueError::invalid("limit", format!("must be from 1 to {MAX_PAGE}")));
     }
@@ -44,6 +45,7 @@ pub(super) fn plan(filter: &SearchFilter) -> Result<Plan> {
         parts.ok_or_else(|| CatalogueError::invalid("cursor", "must be the cursor of a page before"))
     });
     Ok(Plan {
+        view: view.clone(),
         words: filter.text.as_deref().map(words).transpose()?,
         event_type: filter.event_type.clone(),
         stream: filter.stream_name.clone(),
@@ -150,6 +152,11 @@ impl<'p> Scan<'p> {
             }
         } else if plan.stream.is_none() {
             wheres.push_str(" AND e.type > 0");
+        }
+        if let Some((visible, keys)) = plan.view.condition("s.audience") {
+            wheres.push_str(" AND ");
+            wheres.push_str(&visible);
+            values.extend(keys);
         }
         let mut from = format!("event e{index}");
         let mut order = if plan.stream.is_some() { "e.revision" } else { "e.position" };

@@ -1,6 +1,10 @@
 //! A stream's row, and what follows from it.
 
-use super::{CatalogueStream, Result};
+use super::{
+    CatalogueStream, Result,
+    audience::{NOBODY, UNKNOWN},
+};
+use crate::security::permission;
 use event_store::{RecordedEvent, Revision, StreamMetadata, StreamName, Timestamp};
 use models::{StreamDescription, StreamStatus};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -25,6 +29,8 @@ pub(super) enum Kind {
     Tag = 3,
     Owner = 4,
     Type = 5,
+    /// Who finds them: the audience's number.
+    Audience = 6,
 }
 
 /// A property that streams share. The value is empty where the kind says all.
@@ -59,10 +65,12 @@ pub(super) struct Stream {
     /// When the first and the last event of all were written.
     pub(super) first_at: Option<Timestamp>,
     pub(super) last_at: Option<Timestamp>,
+    /// Who finds it.
+    pub(super) audience: i64,
 }
 
 const COLUMNS: &str = "id, name, last, kept_from, kept, bytes_end, kept_before, tombstoned, metadata, \
-                       metadata_revision, metadata_at, first_at, last_at";
+                       metadata_revision, metadata_at, first_at, last_at, audience";
 
 impl Stream {
     pub(super) fn new(id: i64, name: StreamName) -> Self {
@@ -81,6 +89,7 @@ impl Stream {
             metadata_at: None,
             first_at: None,
             last_at: None,
+            audience: UNKNOWN,
         }
     }
 
@@ -118,6 +127,7 @@ impl Stream {
             metadata_at: moment(10)?,
             first_at: moment(11)?,
             last_at: moment(12)?,
+            audience: row.get(13)?,
         })
     }
 
@@ -125,10 +135,10 @@ impl Stream {
         let ticks = |at: Option<Timestamp>| at.map(Timestamp::ticks);
         // An upsert and not a replace, which would first delete the row from every index.
         let sql = format!(
-            "INSERT INTO stream ({COLUMNS}, max_age) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+            "INSERT INTO stream ({COLUMNS}, max_age) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
              ON CONFLICT (id) DO UPDATE SET last = ?3, kept_from = ?4, kept = ?5, bytes_end = ?6, kept_before = ?7,
              tombstoned = ?8, metadata = ?9, metadata_revision = ?10, metadata_at = ?11, first_at = ?12, last_at = ?13,
-             max_age = ?14"
+             audience = ?14, max_age = ?15"
         );
         db.prepare_cached(&sql)?.execute(params![
             self.id,
@@ -144,6 +154,7 @@ impl Stream {
             ticks(self.metadata_at),
             ticks(self.first_at),
             ticks(self.last_at),
+            self.audience,
             self.max_age_ticks(),
         ])?;
         Ok(())
@@ -177,6 +188,14 @@ impl Stream {
     /// The oldest moment from which events can be read at a time of day.
     pub(super) fn oldest(&self, now: Timestamp) -> Timestamp {
         self.metadata.max_age.map_or(Timestamp::from_ticks(i64::MIN), |age| now.minus(age))
+    }
+
+    /// The keys that let callers find it. What was ended for good has none.
+    pub(super) fn audience_keys(&self) -> BTreeSet<String> {
+        if self.tombstoned {
+            return BTreeSet::new();
+        }
+        permission::audience(&self.name, self.metadata.acl.as_ref())
     }
 
     fn is_deleted(&self) -> bool {
@@ -222,6 +241,9 @@ impl Stream {
         }
         facets.extend(description.tags.iter().flatten().map(|tag| facet(Kind::Tag, tag)));
         facets.extend(description.owner.iter().map(|owner| facet(Kind::Owner, owner)));
+        if self.audience > NOBODY {
+            facets.insert(facet(Kind::Audience, &self.audience.to_string()));
+        }
         Some((facets, self.created_at(&description)))
     }
 

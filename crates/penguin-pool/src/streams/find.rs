@@ -2,7 +2,7 @@
 
 use super::{Streams, StreamsError, metadata, name, view};
 use crate::{
-    catalogue::{BrowseFilter, CatalogueStream, Condition, Freshness, Hit, Operator, SearchFilter},
+    catalogue::{BrowseFilter, CatalogueStream, Condition, Freshness, Hit, Operator, SearchFilter, View},
     security::{BoundStore, Caller},
 };
 use event_store::{Error, ReadFrom, ReadStream, StoreState, StreamName, Timestamp};
@@ -47,7 +47,7 @@ impl Streams {
             offset: query.offset,
             cursor: query.cursor,
         };
-        let page = self.catalogue.browse(filter).await?;
+        let page = self.catalogue.browse(&View::of(caller), filter).await?;
         Ok(StreamPage {
             streams: page.streams.iter().map(listed).collect(),
             total: page.total,
@@ -104,7 +104,7 @@ impl Streams {
             cursor: dto.cursor.filter(|cursor| !cursor.is_empty()),
         };
         let stale = self.is_stale(&store).await?;
-        let page = self.catalogue.search(filter).await?;
+        let page = self.catalogue.search(&View::of(caller), filter).await?;
         let fetched = stream::iter(page.hits).map(|hit| fetch(&store, hit)).buffered(FETCHES);
         Ok(SearchResult {
             // What was deleted or truncated since the catalogue looked is left out.
@@ -123,7 +123,7 @@ impl Streams {
     /// `Catalogue`, and what the store answers.
     pub async fn statistics(&self, caller: &Caller) -> Result<StreamStatistics> {
         let stale = self.is_stale(&self.gate.bind(caller)).await?;
-        let found = self.catalogue.statistics().await?;
+        let found = self.catalogue.statistics(&View::of(caller)).await?;
         Ok(StreamStatistics {
             total_streams: found.total_streams,
             active_streams: found.active_streams,

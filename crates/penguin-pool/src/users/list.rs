@@ -2,7 +2,7 @@
 
 use super::{Place, Result, Users, UsersError, read};
 use crate::{
-    catalogue::{BrowseFilter, Freshness},
+    catalogue::{BrowseFilter, Freshness, View},
     security::{BoundStore, Caller},
 };
 use event_store::{Error, StreamName};
@@ -88,7 +88,7 @@ impl Listing {
 impl Users {
     /// A part of a user's data of one type: the things of a collection, or the categories.
     ///
-    /// Whoever is neither the user nor an administrator finds what is public alone.
+    /// It lists what the caller may read.
     ///
     /// # Errors
     /// `Catalogue`, and what the store answers.
@@ -101,9 +101,8 @@ impl Users {
     ) -> Result<UserDataList> {
         let store = self.store(caller);
         let stale = self.is_stale().await?;
-        let own = caller.is_admin() || (caller.is_known() && caller.id() == user_id.as_str());
         // What has no right to be seen is not looked at either: neither counts nor time tell of it.
-        let tag = (!own).then(|| "public".to_owned());
+        let view = View::of(caller);
         let of_all = UserStream { user_id: user_id.as_str(), data_type, category: Some("") };
         let prefix = Some(of_all.to_string());
         let mut list = UserDataList { stale, next_cursor: listing.cursor.clone(), ..UserDataList::default() };
@@ -111,12 +110,11 @@ impl Users {
         for _ in 0..PAGES {
             let filter = BrowseFilter {
                 prefix: prefix.clone(),
-                tag: tag.clone(),
                 limit: (listing.limit - list.items.len()).min(STREAMS - looked),
                 cursor: list.next_cursor.take(),
                 ..BrowseFilter::default()
             };
-            let page = self.catalogue.browse(filter).await?;
+            let page = self.catalogue.browse(&view, filter).await?;
             looked += page.streams.len();
             let names = page.streams.into_iter().map(|stream| stream.name);
             let found = stream::iter(names).map(|name| readable(&store, name)).buffered(FETCHES);

@@ -1,7 +1,7 @@
 //! Lost, damaged, another store's, another version's: it is made again, and nobody has to say so.
 
 use crate::world::World;
-use penguin_pool::catalogue::{BrowseFilter, Catalogue, Freshness, Options, Place, Progress};
+use penguin_pool::catalogue::{BrowseFilter, Catalogue, Freshness, Options, Place, Progress, View};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -31,7 +31,7 @@ fn all() -> BrowseFilter {
 async fn is_whole(world: &World, path: &Path) {
     let catalogue = world.open_file(path).await;
     world.settle(&catalogue).await;
-    let page = catalogue.browse(all()).await.unwrap();
+    let page = catalogue.browse(&View::everything(), all()).await.unwrap();
     assert_eq!((page.total, page.streams.len() as u64), (STREAMS, STREAMS));
     catalogue.stop().await;
 }
@@ -47,7 +47,7 @@ async fn a_stopped_catalogue_goes_on_where_it_was() {
     assert_eq!(stream.event_count, 2);
     catalogue.stop().await;
     catalogue.stop().await;
-    assert!(catalogue.browse(all()).await.is_err());
+    assert!(catalogue.browse(&View::everything(), all()).await.is_err());
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn damage_that_a_query_meets_is_mended() {
 async fn becomes_whole(catalogue: &Catalogue) {
     let asking = async {
         loop {
-            match catalogue.browse(all()).await {
+            match catalogue.browse(&View::everything(), all()).await {
                 Ok(page) if page.streams.len() as u64 == STREAMS => return assert_eq!(page.total, STREAMS),
                 _ => tokio::task::yield_now().await,
             }
@@ -117,7 +117,7 @@ async fn another_stores_file_is_made_again() {
     other.append("other", "Lent", &[json!({})]).await;
     let catalogue = other.open_file(&path).await;
     other.settle(&catalogue).await;
-    let page = catalogue.browse(all()).await.unwrap();
+    let page = catalogue.browse(&View::everything(), all()).await.unwrap();
     let names: Vec<_> = page.streams.iter().map(|s| s.name.as_str()).collect();
     assert_eq!((names, page.total), (vec!["other"], 1));
     catalogue.stop().await;
@@ -134,7 +134,7 @@ async fn a_store_with_the_same_id_and_another_past_is_seen_through() {
         }
         let catalogue = restored.open_file(&path).await;
         restored.settle(&catalogue).await;
-        let page = catalogue.browse(all()).await.unwrap();
+        let page = catalogue.browse(&View::everything(), all()).await.unwrap();
         assert_eq!(page.total, events);
         assert!(page.streams.iter().all(|s| s.name.as_str().starts_with("restored-")));
         catalogue.stop().await;

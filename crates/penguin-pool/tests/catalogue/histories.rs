@@ -6,7 +6,10 @@ use crate::{
 };
 use event_store::{Clock as _, ExpectedState, NewEvent, StreamMetadata, StreamName, StreamWrite};
 use models::StreamStatus;
-use penguin_pool::catalogue::{BrowseFilter, Catalogue, CatalogueStream, Condition, Operator, SearchFilter};
+use penguin_pool::{
+    catalogue::{BrowseFilter, Catalogue, CatalogueStream, Condition, Operator, SearchFilter, View},
+    security::Caller,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json, value::RawValue};
 use std::time::Duration;
@@ -17,6 +20,27 @@ const TYPES: [&str; 3] = ["Asked", "Lent", "Returned"];
 const TAGS: [&str; 3] = ["user", "public", "private"];
 const OWNERS: [&str; 2] = ["anna", "bob"];
 const WORDS: [&str; 4] = ["penguin", "Pool", "book", "bicycle"];
+
+const READERS: [&str; 7] = [
+    r#"{ "$r": "$all" }"#,
+    r#"{ "$r": ["anna"] }"#,
+    r#"{ "$r": ["bob", "role:librarian"] }"#,
+    r#"{ "$r": ["anna", "$admins"], "$mr": ["$all"] }"#,
+    r#"{ "$r": ["$all"], "$mr": ["$admins"] }"#,
+    r#"{ "$r": [] }"#,
+    "{}",
+];
+
+/// Those of whom what they find is held against what they may read.
+fn callers() -> [Caller; 4] {
+    let librarian = ["librarian".to_owned()];
+    [
+        Caller::user("anna", &[]),
+        Caller::user("liz", &librarian),
+        Caller::user("bob", &librarian),
+        Caller::anonymous(),
+    ]
+}
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -55,10 +79,12 @@ fn metadata() -> impl Strategy<Value = Value> {
         weighted(0.5, 0..OWNERS.len()),
         weighted(0.2, Just("archived")),
         weighted(0.2, 0..3_u8),
+        weighted(0.6, 0..READERS.len()),
     )
-        .prop_map(|(count, tb, age, tags, owner, status, day)| {
+        .prop_map(|(count, tb, age, tags, owner, status, day, readers)| {
+            let acl = readers.map(|at| serde_json::from_str::<Value>(READERS[at]).unwrap());
             let all = json!({
-                "$maxCount": count, "$tb": tb, "$maxAge": age, "tags": tags,
+                "$maxCount": count, "$tb": tb, "$maxAge": age, "$acl": acl, "tags": tags,
                 "owner": owner.map(|o| OWNERS[o]), "status": status,
                 "createdAt": day.map(|d| format!("2024-01-1{d}T00:00:00.000Z")),
             });
@@ -132,19 +158,27 @@ fn browse_filter(world: &World, seed: u64) -> BrowseFilter {
     }
 }
 
-async fn check_browse(world: &World, reference: &Reference, catalogue: &Catalogue, filter: BrowseFilter) {
+/// The catalogue as somebody sees it.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    catalogue: &'a Catalogue,
+    view: &'a View,
+}
+
+async fn check_browse(world: &World, reference: &Reference, seen: Seen<'_>, filter: BrowseFilter) {
+    let Seen { catalogue, view } = seen;
     let expected = reference.browse(&filter);
     let mut by_cursor = Vec::new();
     let mut by_offset = Vec::new();
     let mut cursor = None;
     loop {
-        let page = catalogue.browse(BrowseFilter { cursor, ..filter.clone() }).await.unwrap();
+        let page = catalogue.browse(view, BrowseFilter { cursor, ..filter.clone() }).await.unwrap();
         assert_eq!(page.total, expected.len() as u64, "{filter:?}");
         by_cursor.extend(page.streams.iter().map(|s| s.name.as_str().to_owned()));
         assert_eq!(page.has_more, page.next_cursor.is_some());
         assert_eq!(page.has_more, by_cursor.len() < expected.len(), "{filter:?}");
         let offset = by_offset.len() as u64;
-        let page_at = catalogue.browse(BrowseFilter { offset, ..filter.clone() }).await.unwrap();
+        let page_at = catalogue.browse(view, BrowseFilter { offset, ..filter.clone() }).await.unwrap();
         by_offset.extend(page_at.streams.iter().map(|s| s.name.as_str().to_owned()));
         for stream in &page.streams {
             check_stream(world, reference, stream);
@@ -175,7 +209,8 @@ fn check_stream(_: &World, reference: &Reference, stream: &CatalogueStream) {
     assert_eq!(stream.description.owner, known.owner, "{what}");
 }
 
-async fn check_search(world: &World, reference: &Reference, catalogue: &Catalogue, seed: u64) {
+async fn check_search(world: &World, reference: &Reference, seen: Seen<'_>, seed: u64) {
+    let Seen { catalogue, view } = seen;
     let now = world.clock.now();
     let word = some(&WORDS, seed % 11);
     let number = seed.is_multiple_of(4).then_some(i64::try_from(seed % 5).unwrap() - 2);
@@ -203,7 +238,7 @@ async fn check_search(world: &World, reference: &Reference, catalogue: &Catalogu
     let mut found = Vec::new();
     let mut cursor = None;
     loop {
-        let page = catalogue.search(SearchFilter { cursor, ..filter.clone() }).await.unwrap();
+        let page = catalogue.search(view, SearchFilter { cursor, ..filter.clone() }).await.unwrap();
         assert_eq!((page.total, page.total_is_lower_bound), (expected.len() as u64, false), "{filter:?}");
         found.extend(page.hits);
         cursor = page.cursor;
@@ -224,29 +259,37 @@ async fn check_search(world: &World, reference: &Reference, catalogue: &Catalogu
 async fn check(world: &World, catalogue: &Catalogue, seed: u64) {
     world.settle(catalogue).await;
     let reference = Reference::of(&*world.store).await;
-    check_browse(world, &reference, catalogue, BrowseFilter { limit: 3, ..BrowseFilter::default() }).await;
-    for status in [StreamStatus::Active, StreamStatus::Archived, StreamStatus::Deleted] {
-        let filter = BrowseFilter { status: Some(status), limit: 2, ..BrowseFilter::default() };
-        check_browse(world, &reference, catalogue, filter).await;
-    }
-    for tag in TAGS {
-        let filter = BrowseFilter { tag: Some(tag.to_owned()), limit: 2, ..BrowseFilter::default() };
-        check_browse(world, &reference, catalogue, filter).await;
-    }
-    for kind in TYPES {
-        let filter = BrowseFilter { event_type: Some(kind.to_owned()), limit: 2, ..BrowseFilter::default() };
-        check_browse(world, &reference, catalogue, filter).await;
-    }
-    for extra in 0..12 {
-        let seed = seed.wrapping_mul(31).wrapping_add(extra * 7919) % 1_000_003;
-        check_browse(world, &reference, catalogue, browse_filter(world, seed)).await;
-        check_search(world, &reference, catalogue, seed).await;
-    }
     for name in reference.streams.keys() {
         let stream = catalogue.stream(&StreamName::new(name.as_str()).unwrap()).await.unwrap();
         check_stream(world, &reference, &stream.unwrap());
     }
-    assert_eq!(catalogue.statistics().await.unwrap(), reference.statistics());
+    check_view(world, &reference, Seen { catalogue, view: &View::everything() }, seed).await;
+    for caller in callers() {
+        let seen = Seen { catalogue, view: &View::of(&caller) };
+        check_view(world, &reference.seen_by(&caller), seen, seed).await;
+    }
+}
+
+async fn check_view(world: &World, reference: &Reference, seen: Seen<'_>, seed: u64) {
+    check_browse(world, reference, seen, BrowseFilter { limit: 3, ..BrowseFilter::default() }).await;
+    for status in [StreamStatus::Active, StreamStatus::Archived, StreamStatus::Deleted] {
+        let filter = BrowseFilter { status: Some(status), limit: 2, ..BrowseFilter::default() };
+        check_browse(world, reference, seen, filter).await;
+    }
+    for tag in TAGS {
+        let filter = BrowseFilter { tag: Some(tag.to_owned()), limit: 2, ..BrowseFilter::default() };
+        check_browse(world, reference, seen, filter).await;
+    }
+    for kind in TYPES {
+        let filter = BrowseFilter { event_type: Some(kind.to_owned()), limit: 2, ..BrowseFilter::default() };
+        check_browse(world, reference, seen, filter).await;
+    }
+    for extra in 0..12 {
+        let seed = seed.wrapping_mul(31).wrapping_add(extra * 7919) % 1_000_003;
+        check_browse(world, reference, seen, browse_filter(world, seed)).await;
+        check_search(world, reference, seen, seed).await;
+    }
+    assert_eq!(seen.catalogue.statistics(seen.view).await.unwrap(), reference.statistics());
 }
 
 /// Lives through a history, then asks everything of the catalogue that lived through it and of one made in one go.

@@ -4,7 +4,10 @@ use event_store::{
     Error, EventStore, ReadAll, ReadFrom, ReadStream, RecordedEvent, StreamMetadata, StreamName, Timestamp,
 };
 use models::StreamStatus;
-use penguin_pool::catalogue::{BrowseFilter, SearchFilter, Statistics};
+use penguin_pool::{
+    catalogue::{BrowseFilter, SearchFilter, Statistics},
+    security::{Caller, Right, permission},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that the store holds, at a time of day.
@@ -14,7 +17,7 @@ pub(crate) struct Reference {
 }
 
 /// A stream, as the store itself reads it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stream {
     pub(crate) readable: Vec<RecordedEvent>,
     pub(crate) metadata: StreamMetadata,
@@ -70,6 +73,23 @@ impl Reference {
             streams.insert(name.as_str().to_owned(), stream);
         }
         let last_activity = all.iter().rfind(|e| !e.stream.is_system()).map(|e| e.created);
+        Self { streams, last_activity }
+    }
+
+    /// The part of it that a caller may find.
+    pub(crate) fn seen_by(&self, caller: &Caller) -> Self {
+        let may = |(name, stream): &(&String, &Stream)| {
+            let named = StreamName::new(name.as_str()).unwrap();
+            let acl = stream.metadata.acl.as_ref();
+            let rights = [Right::Read, Right::MetaRead];
+            !stream.tombstoned
+                && !named.is_metastream()
+                && rights.into_iter().all(|right| permission::allows(caller, &named, acl, right))
+        };
+        let streams: BTreeMap<_, _> =
+            self.streams.iter().filter(may).map(|(name, stream)| (name.clone(), stream.clone())).collect();
+        let found = streams.iter().filter(|(name, _)| !name.starts_with('$'));
+        let last_activity = found.flat_map(|(_, s)| &s.readable).map(|e| e.created).max();
         Self { streams, last_activity }
     }
 

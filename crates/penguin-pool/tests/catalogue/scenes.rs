@@ -4,7 +4,7 @@ use crate::world::{World, name};
 use event_store::{ExpectedState, Position};
 use models::StreamStatus;
 use penguin_pool::catalogue::{
-    BrowseFilter, CatalogueError, Condition, Freshness, Operator, Options, Place, SearchFilter,
+    BrowseFilter, CatalogueError, Condition, Freshness, Operator, Options, Place, SearchFilter, View,
 };
 use serde_json::{Value, json, value::RawValue};
 use std::{sync::Arc, time::Duration};
@@ -27,8 +27,11 @@ async fn what_was_appended_is_there_when_its_position_was_waited_for() {
         let position = world.append("loan-1", "Lent", &[json!({ "word": format!("word{n}") })]).await;
         assert_eq!(catalogue.wait_for(position, LONG).await, Freshness::Fresh);
         assert_eq!(catalogue.stream(&name("loan-1")).await.unwrap().unwrap().event_count, n + 1);
-        assert_eq!(catalogue.search(search(&format!("word{n}"))).await.unwrap().total, 1);
-        assert_eq!(catalogue.statistics().await.unwrap().total_events, n + 1);
+        assert_eq!(
+            catalogue.search(&View::everything(), search(&format!("word{n}"))).await.unwrap().total,
+            1
+        );
+        assert_eq!(catalogue.statistics(&View::everything()).await.unwrap().total_events, n + 1);
     }
     catalogue.stop().await;
 }
@@ -54,7 +57,7 @@ async fn a_stream_is_described_by_its_metadata_and_metadata_alone_makes_no_strea
     world.describe("loan-1", metadata).await;
     world.settle(&catalogue).await;
     assert_eq!(catalogue.stream(&name("loan-1")).await.unwrap(), None);
-    assert_eq!(catalogue.browse(pattern("")).await.unwrap().total, 0);
+    assert_eq!(catalogue.browse(&View::everything(), pattern("")).await.unwrap().total, 0);
 
     world.append("loan-1", "Lent", &[json!({}), json!({}), json!({})]).await;
     world.settle(&catalogue).await;
@@ -84,7 +87,7 @@ async fn system_streams_are_listed_only_when_asked_for() {
     world.describe("loan-1", json!({ "tags": ["penguin"] })).await;
     world.settle(&catalogue).await;
     let names = async |filter: BrowseFilter| {
-        let page = catalogue.browse(filter).await.unwrap();
+        let page = catalogue.browse(&View::everything(), filter).await.unwrap();
         assert_eq!(page.total, page.streams.len() as u64);
         page.streams.into_iter().map(|s| s.name.to_string()).collect::<Vec<_>>()
     };
@@ -93,10 +96,10 @@ async fn system_streams_are_listed_only_when_asked_for() {
     assert_eq!(names(pattern(r"^\$")).await, ["$settings"]);
     let prefix = BrowseFilter { prefix: Some("$".to_owned()), limit: 10, ..BrowseFilter::default() };
     assert_eq!(names(prefix).await, ["$settings"]);
-    assert_eq!(catalogue.search(search("penguin")).await.unwrap().total, 2);
+    assert_eq!(catalogue.search(&View::everything(), search("penguin")).await.unwrap().total, 2);
     for stream in ["$settings", "$$loan-1"] {
         let filter = SearchFilter { stream_name: Some(name(stream)), ..search("penguin") };
-        assert_eq!(catalogue.search(filter).await.unwrap().total, 1, "{stream}");
+        assert_eq!(catalogue.search(&View::everything(), filter).await.unwrap().total, 1, "{stream}");
         assert!(catalogue.stream(&name(stream)).await.unwrap().is_some());
     }
     catalogue.stop().await;
@@ -121,13 +124,13 @@ async fn what_a_user_searches_for_is_text_and_never_syntax() {
         "pool)",
         "\0said",
     ] {
-        assert_eq!(catalogue.search(search(text)).await.unwrap().total, 1, "{text}");
+        assert_eq!(catalogue.search(&View::everything(), search(text)).await.unwrap().total, 1, "{text}");
     }
     for text in ["known-well", "key", "NOT", "sai*", "the said x", "said OR other", "12.5"] {
-        assert_eq!(catalogue.search(search(text)).await.unwrap().total, 0, "{text}");
+        assert_eq!(catalogue.search(&View::everything(), search(text)).await.unwrap().total, 0, "{text}");
     }
     for text in ["", "  ", "\"", "* -"] {
-        let refused = catalogue.search(search(text)).await;
+        let refused = catalogue.search(&View::everything(), search(text)).await;
         assert!(matches!(refused, Err(CatalogueError::Invalid { path, .. }) if path == "text"), "{text}");
     }
     catalogue.stop().await;
@@ -143,7 +146,8 @@ async fn pages_of_a_search_hold_still_while_events_come() {
     let mut found = Vec::new();
     let mut cursor = None;
     loop {
-        let page = catalogue.search(SearchFilter { cursor, ..search("pool") }).await.unwrap();
+        let page =
+            catalogue.search(&View::everything(), SearchFilter { cursor, ..search("pool") }).await.unwrap();
         assert_eq!(page.total, 25);
         found.extend(page.hits.into_iter().map(|hit| hit.revision));
         world.append("s", "Said", &[json!({ "word": "pool" }), json!({ "word": "pool" })]).await;
@@ -165,7 +169,7 @@ async fn totals_of_a_search_are_exact_up_to_ten_thousand() {
     for (more, is_more) in [(10_000, false), (1, true)] {
         world.append(&format!("s{more}"), "Said", &vec![json!({}); more]).await;
         world.settle(&catalogue).await;
-        let page = catalogue.search(filter.clone()).await.unwrap();
+        let page = catalogue.search(&View::everything(), filter.clone()).await.unwrap();
         assert_eq!((page.total, page.total_is_lower_bound), (10_000, is_more));
         assert!(page.has_more);
     }
@@ -184,7 +188,7 @@ async fn conditions_hold_against_the_number_that_was_written() {
         let value = Some(RawValue::from_string(value.to_owned()).unwrap());
         let conditions = vec![Condition { path: "/n".to_owned(), op, value }];
         let filter = SearchFilter { conditions, limit: 10, ..SearchFilter::default() };
-        let page = catalogue.search(filter).await.unwrap();
+        let page = catalogue.search(&View::everything(), filter).await.unwrap();
         page.hits.into_iter().map(|hit| hit.revision).collect::<Vec<_>>()
     };
     assert_eq!(found(Operator::Eq, "9007199254740993").await, [0]);
@@ -213,11 +217,11 @@ async fn a_stream_that_is_not_indexed_is_found_by_all_but_its_content() {
     }];
     let by_condition = SearchFilter { conditions, limit: 10, ..SearchFilter::default() };
     for filter in [search("penguin"), by_condition] {
-        let page = catalogue.search(filter).await.unwrap();
+        let page = catalogue.search(&View::everything(), filter).await.unwrap();
         assert_eq!(page.hits.iter().map(|hit| hit.stream.as_str()).collect::<Vec<_>>(), ["open-1"]);
     }
     let by_type = SearchFilter { event_type: Some("Said".to_owned()), limit: 10, ..SearchFilter::default() };
-    assert_eq!(catalogue.search(by_type).await.unwrap().total, 2);
+    assert_eq!(catalogue.search(&View::everything(), by_type).await.unwrap().total, 2);
     catalogue.stop().await;
 }
 
@@ -231,15 +235,17 @@ async fn a_query_that_takes_too_long_is_stopped_and_says_what_to_do() {
         Options { browse_time: Duration::ZERO, query_time: Duration::ZERO, ..Options::new(Place::Memory) };
     let catalogue = world.open(options).await;
     world.settle(&catalogue).await;
-    let Err(error) = catalogue.browse(pattern("7$")).await else { panic!("it was not stopped") };
+    let Err(error) = catalogue.browse(&View::everything(), pattern("7$")).await else {
+        panic!("it was not stopped")
+    };
     assert!(matches!(&error, CatalogueError::TooSlow { .. }), "{error}");
     assert!(error.to_string().contains("'^'"), "{error}");
     assert_eq!(error.code().http_status(), 504);
     // The connection that was stopped answers the next question.
     let one = BrowseFilter { prefix: Some("loan-7".to_owned()), limit: 1, ..BrowseFilter::default() };
-    assert_eq!(catalogue.browse(one).await.unwrap().total, 111);
+    assert_eq!(catalogue.browse(&View::everything(), one).await.unwrap().total, 111);
     let none = SearchFilter { event_type: Some("Lent".to_owned()), limit: 1000, ..SearchFilter::default() };
-    assert!(matches!(catalogue.search(none).await, Err(CatalogueError::TooSlow { .. })));
+    assert!(matches!(catalogue.search(&View::everything(), none).await, Err(CatalogueError::TooSlow { .. })));
     catalogue.stop().await;
 }
 
@@ -254,10 +260,12 @@ async fn what_makes_no_sense_is_refused_by_name() {
         ("cursor", BrowseFilter { cursor: Some("%".to_owned()), ..pattern("") }),
     ];
     for (part, filter) in filters {
-        let refused = catalogue.browse(filter).await;
+        let refused = catalogue.browse(&View::everything(), filter).await;
         assert!(matches!(refused, Err(CatalogueError::Invalid { path, .. }) if path == part), "{part}");
     }
-    let refused = catalogue.search(SearchFilter { cursor: Some("1".to_owned()), ..search("x") }).await;
+    let refused = catalogue
+        .search(&View::everything(), SearchFilter { cursor: Some("1".to_owned()), ..search("x") })
+        .await;
     assert!(matches!(refused, Err(CatalogueError::Invalid { path, .. }) if path == "cursor"));
     catalogue.stop().await;
 }
@@ -292,7 +300,7 @@ async fn a_long_stream_comes_back_whole_when_its_truncation_is_lifted() {
     world.settle(&catalogue).await;
     let shown = catalogue.stream(&name("loan-1")).await.unwrap().unwrap();
     assert_eq!((shown.event_count, shown.first_revision), (2400, Some(100)));
-    assert_eq!(catalogue.statistics().await.unwrap().total_events, 2400);
+    assert_eq!(catalogue.statistics(&View::everything()).await.unwrap().total_events, 2400);
     catalogue.stop().await;
 }
 
@@ -307,9 +315,12 @@ async fn a_page_of_large_descriptions_ends_early_and_the_cursor_goes_on() {
     }
     world.settle(&catalogue).await;
     let filter = BrowseFilter { limit: 100, ..BrowseFilter::default() };
-    let first = catalogue.browse(filter.clone()).await.unwrap();
+    let first = catalogue.browse(&View::everything(), filter.clone()).await.unwrap();
     assert_eq!((first.streams.len(), first.total, first.has_more), (15, 20, true));
-    let rest = catalogue.browse(BrowseFilter { cursor: first.next_cursor, ..filter }).await.unwrap();
+    let rest = catalogue
+        .browse(&View::everything(), BrowseFilter { cursor: first.next_cursor, ..filter })
+        .await
+        .unwrap();
     assert_eq!((rest.streams.len(), rest.has_more, rest.next_cursor), (5, false, None));
     assert_eq!(rest.streams[0].name, name("loan-25"));
     catalogue.stop().await;
@@ -324,7 +335,7 @@ async fn statistics_name_the_thousand_largest() {
     }
     world.append("c1004-1", "T1004", &[json!({})]).await;
     world.settle(&catalogue).await;
-    let statistics = catalogue.statistics().await.unwrap();
+    let statistics = catalogue.statistics(&View::everything()).await.unwrap();
     assert_eq!(statistics.total_events, 1006);
     assert_eq!((statistics.events_per_type.len(), statistics.events_per_category.len()), (1000, 1000));
     assert_eq!((statistics.events_per_type["T1004"], statistics.events_per_category["c1004"]), (2, 2));
