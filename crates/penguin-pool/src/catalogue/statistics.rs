@@ -142,7 +142,9 @@ pub(super) fn users(db: &Connection, prefix: &str, after: Option<&str>, limit: u
     // Ids are ASCII: below this character is every id that begins with the prefix.
     let end = format!("{prefix}\u{7f}");
     let total = db
-        .prepare_cached("SELECT count(*) FROM counter WHERE audience = ? AND kind = ? AND name >= ? AND name < ?")?
+        .prepare_cached(
+            "SELECT count(*) FROM counter WHERE audience = ? AND kind = ? AND name >= ? AND name < ?",
+        )?
         .query_row(params![EVERYTHING, kind, prefix, end], |row| row.get(0))?;
     let sql = "SELECT name, value FROM counter
                WHERE audience = ?1 AND kind = ?2 AND name >= ?3 AND name < ?4 AND (?5 IS NULL OR name > ?5)

@@ -2,8 +2,10 @@
 
 use super::{Streams, StreamsError, metadata, name, view};
 use crate::{
-    catalogue::{BrowseFilter, CatalogueStream, Condition, Freshness, Hit, Operator, SearchFilter, View},
-    security::{BoundStore, Caller},
+    catalogue::{
+        BrowseFilter, BrowsePage, CatalogueStream, Condition, Freshness, Hit, Operator, SearchFilter, View,
+    },
+    security::{BoundStore, Caller, Right},
 };
 use event_store::{Error, ReadFrom, ReadStream, StoreState, StreamName, Timestamp};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -12,6 +14,7 @@ use models::{
     SearchOperator, SearchResult, Stream, StreamDetails, StreamPage, StreamStatistics, StreamStatus,
     StreamsHealth,
 };
+use std::pin::pin;
 
 type Result<T> = std::result::Result<T, StreamsError>;
 
@@ -47,7 +50,10 @@ impl Streams {
             offset: query.offset,
             cursor: query.cursor,
         };
-        let page = self.catalogue.browse(&View::of(caller), filter).await?;
+        let mut page = self.catalogue.browse(&View::of(caller), filter).await?;
+        if stale && !caller.is_admin() {
+            self.hide_what_was_taken_back(caller, &mut page).await?;
+        }
         Ok(StreamPage {
             streams: page.streams.iter().map(listed).collect(),
             total: page.total,
@@ -137,9 +143,9 @@ impl Streams {
         })
     }
 
-    /// How the store of the streams is: each of the service's own streams is really read.
-    pub async fn health(&self, caller: &Caller) -> StreamsHealth {
-        let store = self.gate.bind(caller);
+    /// How the store of the streams is: each of the service's own streams is really read, in the service's own name.
+    pub async fn health(&self) -> StreamsHealth {
+        let store = self.gate.bind(&Caller::system());
         let mut availability = std::collections::BTreeMap::new();
         let mut reached = false;
         for own in OWN_STREAMS {
@@ -169,6 +175,29 @@ impl Streams {
             connection_status,
             availability,
         }
+    }
+
+    /// A catalogue that is behind may not know yet that the caller may no more find a stream.
+    async fn hide_what_was_taken_back(&self, caller: &Caller, page: &mut BrowsePage) -> Result<()> {
+        let found = std::mem::take(&mut page.streams);
+        let asked = stream::iter(found).map(|known| async move {
+            for right in [Right::Read, Right::MetaRead] {
+                match self.gate.require(caller, &known.name, right).await {
+                    Ok(()) => {}
+                    Err(Error::AccessDenied(_) | Error::StreamNotFound(_)) => return Ok(None),
+                    Err(error) => return Err(StreamsError::from(error)),
+                }
+            }
+            Ok(Some(known))
+        });
+        let mut asked = pin!(asked.buffered(FETCHES));
+        while let Some(known) = asked.try_next().await? {
+            match known {
+                Some(known) => page.streams.push(known),
+                None => page.total -= 1,
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the catalogue has taken in what the store holds now. Whether it had not within the time.
@@ -203,7 +232,8 @@ async fn one(store: &BoundStore, name: &StreamName, read: ReadStream) -> Result<
 async fn fetch(store: &BoundStore, hit: Hit) -> Result<Option<Event>> {
     let read = ReadStream::forwards(1).from(ReadFrom::At(hit.revision));
     let page = match store.read_stream(&hit.stream, read).await {
-        Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => return Ok(None),
+        // Taken back from the caller since the catalogue looked, too.
+        Err(Error::StreamNotFound(_) | Error::StreamDeleted(_) | Error::AccessDenied(_)) => return Ok(None),
         page => page?,
     };
     Ok(page.events.into_iter().find_map(view::event).filter(|event| event.revision == hit.revision))

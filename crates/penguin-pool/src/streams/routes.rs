@@ -299,10 +299,9 @@ endpoint! {
     []
     async fn streams_health(
         State(streams): State<Streams>,
-        caller: Caller,
         ValidQuery(_): ValidQuery<NoQuery>,
     ) -> Answer<Success<StreamsHealth>> {
-        Ok(Success(streams.health(&caller).await))
+        Ok(Success(streams.health().await))
     }
 }
 

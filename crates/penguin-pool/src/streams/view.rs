@@ -1,5 +1,6 @@
 //! What the store holds, as clients see it.
 
+use crate::security::permission::default_names;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use event_store::{Acl, ContentType, RecordedEvent, ResolvedEvent, StreamMetadata, StreamName, Timestamp};
 use models::{DateTime, Event, EventLink, Stream, StreamDescription, StreamPermissions, StreamStatus};
@@ -90,13 +91,11 @@ pub(super) fn stream(
     }
 }
 
-/// `$acl` as permissions. What it does not say is the store's default: everybody, and for the system's streams the
-/// administrators.
+/// `$acl` as permissions. What it does not say is what the stream's name implies.
 fn permissions(stream: &StreamName, acl: Option<&Acl>) -> StreamPermissions {
-    let default = if stream.is_system() { "system" } else { "*" };
     let names = |right: Option<&Vec<String>>| match right {
         Some(names) => names.iter().map(|n| translate(n, |(store, api)| (store, api))).collect(),
-        None => vec![default.to_owned()],
+        None => default_names(stream),
     };
     StreamPermissions {
         read: names(acl.and_then(|a| a.read.as_ref())),
@@ -156,9 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_acl_does_not_say_is_the_stores_default() {
+    fn what_the_acl_does_not_say_is_what_the_name_implies() {
         let of = |name| permissions(&StreamName::new(name).unwrap(), None).read;
         assert_eq!(of("x"), ["*"]);
         assert_eq!(of("$x"), ["system"]);
+        assert_eq!(of("service-uptime-http"), ["system"]);
+        assert_eq!(of("user-bob-profile"), ["bob", "system"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Place, Result, Users, UsersError, check, merge, read};
 use crate::{
-    security::{BoundStore, Caller},
+    security::{BoundStore, Caller, Right},
     streams,
 };
 use event_store::{
@@ -99,6 +99,8 @@ impl Users {
     ) -> Result<UserDataDeleted> {
         let store = self.store(caller);
         let name = place.stream()?;
+        // First, so that whoever may not is told the same whether it is there or not.
+        self.gate.require(caller, &name, Right::Delete).await?;
         let (last, data) = read::newest(&store, &name).await?;
         judge(&name, expect, data.as_ref())?;
         let expected = match expect {
@@ -119,6 +121,7 @@ impl Users {
     ) -> Result<UserData> {
         let store = self.store(caller);
         let name = place.stream()?;
+        self.gate.require(caller, &name, Right::Write).await?;
         let mut attempts = ATTEMPTS;
         loop {
             let found = look(&store, &name).await?;
