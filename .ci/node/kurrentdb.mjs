@@ -3,8 +3,11 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import {
-  ANY, BACKWARDS, END, FORWARDS, KurrentDBClient, NO_STREAM, START, STREAM_EXISTS, StreamDeletedError,
-  StreamNotFoundError, WrongExpectedVersionError, binaryEvent, eventTypeFilter, jsonEvent, streamNameFilter,
+  ANY, BACKWARDS, END, FORWARDS, KurrentDBClient, NO_STREAM, PARK, PINNED_BY_CORRELATION,
+  PersistentSubscriptionDoesNotExistError, PersistentSubscriptionDroppedError, PersistentSubscriptionExistsError,
+  PersistentSubscriptionMaximumSubscribersReachedError, RETRY, ROUND_ROBIN, SKIP, START, STREAM_EXISTS,
+  StreamDeletedError, StreamNotFoundError, WrongExpectedVersionError, binaryEvent, eventTypeFilter, jsonEvent,
+  persistentSubscriptionToAllSettingsFromDefaults, persistentSubscriptionToStreamSettingsFromDefaults, streamNameFilter,
 } from "@kurrent/kurrentdb-client";
 
 const connection = process.argv[2];
@@ -185,6 +188,117 @@ step("a cluster of one is discovered", async () => {
   const discovering = KurrentDBClient.connectionString`${connection.replace("kurrentdb://", "kurrentdb+discover://")}`;
   await discovering.appendToStream(name("discovered"), events(1));
   await discovering.dispose();
+});
+
+// Takes what comes, one after the other; `answer` says what becomes of each, and ends it by saying nothing.
+const consume = (subscription, answer) => new Promise((resolve, reject) => {
+  const came = [];
+  const timer = setTimeout(() => reject(new Error(`it never came; so far ${JSON.stringify(came)}`)), 30_000);
+  subscription.on("error", (error) => { clearTimeout(timer); reject(error); });
+  subscription.on("data", async (message) => {
+    came.push([message.event.data.n, message.retryCount]);
+    try {
+      const [go, ...action] = answer(message, came);
+      if (action.length) await subscription.nack(...action, message);
+      else await subscription.ack(message);
+      if (!go) {
+        clearTimeout(timer);
+        resolve(came);
+      }
+    } catch (error) { reject(error); }
+  });
+});
+// Asks until it is so.
+const eventually = async (ask) => {
+  const until = Date.now() + 30_000;
+  for (;;) {
+    const answer = await ask();
+    if (answer) return answer;
+    assert.ok(Date.now() < until, "it never came to be");
+  }
+};
+const group = (changes) => persistentSubscriptionToStreamSettingsFromDefaults({
+  startFrom: START, consumerStrategyName: ROUND_ROBIN, checkPointLowerBound: 1, ...changes,
+});
+
+step("a persistent subscription: retried, skipped, parked, replayed, acknowledged", async () => {
+  const stream = name("worked");
+  await client.appendToStream(stream, events(4));
+  await client.createPersistentSubscriptionToStream(stream, "g", group());
+  const subscription = client.subscribeToPersistentSubscriptionToStream(stream, "g", { bufferSize: 1 });
+  const first = await consume(subscription, ({ event, retryCount }) => {
+    if (event.data.n === 0 && retryCount === 0) return [true, RETRY, "again"];
+    if (event.data.n === 1) return [true, SKIP, "not this one"];
+    if (event.data.n === 2) return [true, PARK, "bad"];
+    return [event.data.n < 3];
+  });
+  assert.deepEqual(first, [[0, 0], [0, 1], [1, 0], [2, 0], [3, 0]]);
+  await eventually(async () => (await client.getPersistentSubscriptionToStreamInfo(stream, "g")).stats.parkedMessageCount === 1n);
+  subscription.removeAllListeners();
+  const replayed = consume(subscription, () => [false]);
+  await client.replayParkedMessagesToStream(stream, "g");
+  assert.deepEqual(await replayed, [[2, 0]]);
+  const info = await eventually(async () => {
+    const info = await client.getPersistentSubscriptionToStreamInfo(stream, "g");
+    return info.stats.lastCheckpointedEventRevision === 3n && info;
+  });
+  assert.equal(info.settings.startFrom, START);
+  assert.equal(info.stats.parkedMessageCount, 0n);
+  await subscription.unsubscribe();
+});
+
+step("a persistent subscription to everything, filtered, pinned by correlation", async () => {
+  const prefix = name("correlated");
+  const settings = persistentSubscriptionToAllSettingsFromDefaults({
+    startFrom: END, consumerStrategyName: PINNED_BY_CORRELATION,
+  });
+  await client.createPersistentSubscriptionToAll(run, settings, { filter: streamNameFilter({ prefixes: [prefix] }) });
+  const subscriptions = [1, 2].map(() => client.subscribeToPersistentSubscriptionToAll(run, { bufferSize: 20 }));
+  await Promise.all(subscriptions.map((s) => new Promise((resolve) => s.on("confirmation", resolve))));
+  const owners = new Map();
+  let left = 12;
+  const done = new Promise((resolve, reject) => subscriptions.forEach((subscription, owner) => {
+    subscription.on("error", reject);
+    subscription.on("data", async (message) => {
+      const id = message.event.metadata.$correlationId;
+      if ((owners.get(id) ?? owner) !== owner) reject(new Error(`${id} went to two`));
+      owners.set(id, owner);
+      await subscription.ack(message);
+      if (--left === 0) resolve();
+    });
+  }));
+  for (let n = 0; n < 12; n += 1) {
+    const correlated = jsonEvent({ type: "counted", data: { n }, metadata: { $correlationId: `id-${n % 4}` } });
+    await client.appendToStream(`${prefix}-${n}`, correlated);
+    await client.appendToStream(name(`other-${n}`), event(n));
+  }
+  await done;
+  assert.equal(owners.size, 4);
+  await Promise.all(subscriptions.map((s) => s.unsubscribe()));
+  assert.deepEqual((await client.listPersistentSubscriptionsToAll()).map((i) => i.groupName), [run]);
+  await client.deletePersistentSubscriptionToAll(run);
+});
+
+step("persistent subscriptions: changed, listed, limited, dropped, and errors by type", async () => {
+  const stream = name("managed");
+  const refused = (kind) => (error) => error instanceof kind && error.streamName === stream && error.groupName === "g";
+  await assert.rejects(client.deletePersistentSubscriptionToStream(stream, "g"), refused(PersistentSubscriptionDoesNotExistError));
+  await client.createPersistentSubscriptionToStream(stream, "g", group({ maxSubscriberCount: 1 }));
+  await assert.rejects(client.createPersistentSubscriptionToStream(stream, "g", group()), refused(PersistentSubscriptionExistsError));
+  await client.updatePersistentSubscriptionToStream(stream, "g", group({ maxSubscriberCount: 1, maxRetryCount: 3 }));
+  const [listed] = await client.listPersistentSubscriptionsToStream(stream);
+  assert.equal(listed.settings.maxRetryCount, 3);
+  assert.ok((await client.listAllPersistentSubscriptions()).some((i) => i.eventSource === stream));
+  const ended = (subscription) => new Promise((resolve) => subscription.on("error", resolve));
+  const subscription = client.subscribeToPersistentSubscriptionToStream(stream, "g");
+  subscription.resume();
+  await new Promise((resolve) => subscription.on("confirmation", resolve));
+  const second = client.subscribeToPersistentSubscriptionToStream(stream, "g");
+  assert.ok(refused(PersistentSubscriptionMaximumSubscribersReachedError)(await ended(second)));
+  const dropped = ended(subscription);
+  await client.deletePersistentSubscriptionToStream(stream, "g");
+  assert.ok(refused(PersistentSubscriptionDroppedError)(await dropped));
+  await client.restartPersistentSubscriptionSubsystem();
 });
 
 step("what is not served says so", async () => {

@@ -5,11 +5,14 @@ Every line says what was seen; the first thing that is not so ends it with a fai
 
 import json
 import sys
+import time
 import uuid
 
 from kurrentdbclient import KurrentDBClient, NewEvent, NewEvents, StreamState
 from kurrentdbclient.exceptions import (
+    AlreadyExistsError,
     KurrentDBClientError,
+    MaximumSubscriptionsReachedError,
     NotFoundError,
     StreamIsDeletedError,
     WrongCurrentVersionError,
@@ -214,9 +217,71 @@ def _():
     refused(NotFoundError, client.get_stream, name("absent"))
 
 
-@step("there are no persistent subscriptions, and projections say that they are not served")
+def eventually(ask):
+    until = time.monotonic() + 30
+    while not (answer := ask()):
+        assert time.monotonic() < until, "it never came to be"
+    return answer
+
+
+@step("a persistent subscription to a stream: retried, skipped, parked, replayed, acknowledged")
 def _():
-    assert client.list_subscriptions() == []
+    stream = name("worked")
+    client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=events(4))
+    client.create_subscription_to_stream("g", stream, min_checkpoint_count=1, max_checkpoint_count=1)
+    came = []
+    with client.read_subscription_to_stream("g", stream, event_buffer_size=1, timeout=60) as subscription:
+        for e in subscription:
+            came.append((e.stream_position, e.retry_count))
+            if came[-1] == (0, 0):
+                subscription.nack(e, "retry")
+            elif e.stream_position == 1:
+                subscription.nack(e, "skip")
+            elif e.stream_position == 2:
+                subscription.nack(e, "park")
+            else:
+                subscription.ack(e)
+            if e.stream_position == 3:
+                break
+        assert came == [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0)], came
+        eventually(lambda: client.get_subscription_info("g", stream).parked_message_count == 1)
+        client.replay_parked_events("g", stream)
+        for e in subscription:
+            assert e.stream_position == 2, e
+            subscription.ack(e)
+            break
+        eventually(lambda: client.get_subscription_info("g", stream).last_checkpointed_event_position == "3")
+    assert [i.group_name for i in client.list_subscriptions_to_stream(stream)] == ["g"]
+    client.update_subscription_to_stream("g", stream, max_retry_count=3)
+    assert client.get_subscription_info("g", stream).max_retry_count == 3
+    client.delete_subscription("g", stream)
+    assert client.list_subscriptions_to_stream(stream) == []
+    refused(NotFoundError, client.get_subscription_info, "g", stream)
+
+
+@step("a persistent subscription to everything, from its end, filtered, limited")
+def _():
+    group, stream = f"python-{run}", name("of-all")
+    client.append_to_stream(name("before"), current_version=StreamState.NO_STREAM, events=events(1))
+    client.create_subscription_to_all(group, from_end=True, filter_include=(rf"{stream}",), filter_by_stream_name=True, max_subscriber_count=1)
+    refused(AlreadyExistsError, client.create_subscription_to_all, group)
+    client.append_to_stream(name("other"), current_version=StreamState.NO_STREAM, events=events(1))
+    client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=events(3))
+    with client.read_subscription_to_all(group, timeout=60) as subscription:
+        refused(MaximumSubscriptionsReachedError, client.read_subscription_to_all, group)
+        came = []
+        for e in subscription:
+            came.append((e.stream_name, e.stream_position))
+            subscription.ack(e)
+            if len(came) == 3:
+                break
+    assert came == [(stream, n) for n in range(3)], came
+    client.delete_subscription(group)
+    refused(NotFoundError, client.read_subscription_to_all, group)
+
+
+@step("projections say that they are not served")
+def _():
     refused(KurrentDBClientError, client.enable_projection, "p")
 
 

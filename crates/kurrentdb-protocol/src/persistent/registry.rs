@@ -2,7 +2,7 @@
 
 use super::{
     Definition, GroupError, GroupKey, Place, Source, Start,
-    group::{Handle, Joined, Joining, Shared},
+    group::{Handle, Shared},
     info::Info,
     records::{CONFIG_STREAM, Config, Group, config_metadata},
 };
@@ -110,15 +110,11 @@ impl Registry {
         Ok(())
     }
 
-    /// Joins a group.
-    pub(crate) async fn join(
-        &self,
-        key: &GroupKey,
-        joining: Joining,
-    ) -> Result<(Handle, Joined), GroupError> {
-        let handle = self.group(key).await?;
-        let joined = handle.join(joining).await?;
-        Ok((handle, joined))
+    /// Whether a group follows links: what they lead to stands in streams that are not its source.
+    pub(crate) async fn resolves_links(&self, key: &GroupKey) -> Result<bool, GroupError> {
+        let mut running = self.running.lock().await;
+        let running = self.loaded(&mut running).await?;
+        running.get(key).map(|m| m.group.definition.settings.resolve_links)
     }
 
     /// A running group.

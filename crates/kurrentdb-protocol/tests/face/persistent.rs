@@ -1,6 +1,6 @@
 //! Persistent subscriptions, as the official client uses them.
 
-use crate::support::{Started, event, events, id, start, start_over, start_with, within};
+use crate::support::{Started, event, events, id, start, start_over, start_refusing, start_with, within};
 use event_store::{EventStore, ExpectedState, NewEvent, ReadStream, StreamName};
 use event_store_embedded::{Engine, Options};
 use kurrentdb::{
@@ -593,4 +593,64 @@ async fn a_group_whose_stream_is_tombstoned_drops_its_consumers() {
     client.tombstone_stream("s", &Default::default()).await.unwrap();
     let dropped = within(consumer.next_subscription_event()).await;
     assert!(matches!(dropped, Err(Error::IllegalStateError(_))), "{dropped:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_may_read_a_stream_consumes_it_and_only_who_may_manage_gets_what_links_lead_to() {
+    // Made by somebody who may do everything, over the same store.
+    let refusing = start_refusing(&["$", "secret", "user-"]).await;
+    let open = start_over(Arc::clone(&refusing.store), Limits::default()).await;
+    let client = open.client();
+    for stream in ["plain", "secret", "user-ann-x"] {
+        client.create_persistent_subscription(stream, "g", &from_start()).await.unwrap();
+        client.append_to_stream(stream, &Default::default(), events(1)).await.unwrap();
+    }
+    client
+        .create_persistent_subscription("plain", "links", &from_start().resolve_link_tos(true))
+        .await
+        .unwrap();
+    client.create_persistent_subscription_to_all("g", &Default::default()).await.unwrap();
+    open.stop().await;
+
+    let client = refusing.client();
+    assert_eq!(acknowledged(&mut consume(&client, "plain", "g", 1).await).await, 0);
+    for (stream, group) in [("secret", "g"), ("plain", "links")] {
+        let refused = client.subscribe_to_persistent_subscription(stream, group, &Default::default()).await;
+        assert!(matches!(refused.err(), Some(Error::AccessDenied)), "{stream}/{group}");
+        let refused = client.get_persistent_subscription_info(stream, group, &Default::default()).await;
+        assert!(matches!(refused.err(), Some(Error::AccessDenied)), "{stream}/{group}");
+    }
+    let hidden = client.subscribe_to_persistent_subscription("user-ann-x", "g", &Default::default()).await;
+    assert!(matches!(hidden.err(), Some(Error::ResourceNotFound)));
+    let all = client.subscribe_to_persistent_subscription_to_all("g", &Default::default()).await;
+    assert!(matches!(all.err(), Some(Error::AccessDenied)));
+    for refused in [
+        client.create_persistent_subscription("plain", "new", &from_start()).await,
+        client.update_persistent_subscription("plain", "g", &from_start()).await,
+        client.delete_persistent_subscription("plain", "g", &Default::default()).await,
+        client.replay_parked_messages("plain", "g", &Default::default()).await,
+        client.list_all_persistent_subscriptions(&Default::default()).await.map(drop),
+        client.restart_persistent_subscription_subsystem(&Default::default()).await,
+    ] {
+        assert!(matches!(refused, Err(Error::AccessDenied)), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_others_hold_makes_a_group_slow_and_never_stops_it() {
+    let node = start_with(Limits { persistent_bytes: 1, ..Limits::default() }, None).await;
+    let client = node.client();
+    client.append_to_stream("s", &Default::default(), events(3)).await.unwrap();
+    for group in ["holds", "works"] {
+        client.create_persistent_subscription("s", group, &from_start()).await.unwrap();
+    }
+    let mut holds = consume(&client, "s", "holds", 10).await;
+    next(&mut holds).await;
+    let mut works = consume(&client, "s", "works", 10).await;
+    for revision in 0..3 {
+        assert_eq!(acknowledged(&mut works).await, revision);
+    }
+    let info = client.get_persistent_subscription_info("s", "holds", &Default::default()).await.unwrap();
+    assert_eq!(info.stats.total_in_flight_messages, 1, "it has read no further");
+    assert_eq!(info.stats.read_buffer_count + info.stats.live_buffer_count, 0);
 }

@@ -2,9 +2,9 @@
 
 use axum::{Router, routing::get};
 use event_store::{
-    AllPage, Appended, AppendedMany, Capabilities, Deleted, EventStore, ExpectedState, NewEvent, RandomIds,
-    ReadAll, ReadStream as Read, Result, StoreId, StoreState, StoreStatistics, StreamInfo, StreamName,
-    StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription, SystemClock,
+    AllPage, Appended, AppendedMany, Capabilities, Deleted, Error, EventStore, ExpectedState, NewEvent,
+    RandomIds, ReadAll, ReadStream as Read, Result, StoreId, StoreState, StoreStatistics, StreamInfo,
+    StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription, SystemClock,
 };
 use event_store_embedded::{Engine, Options};
 use kurrentdb::{Client, EventData, ReadStream, ResolvedEvent};
@@ -55,6 +55,13 @@ pub(crate) async fn start_over(store: Arc<dyn EventStore>, limits: Limits) -> St
     serve_over(Arc::clone(&store), Some(store), |store| Arc::new(OpenGate(store)), limits, None).await
 }
 
+/// A node whose callers may not read the streams whose names begin with one of these, though the node itself may.
+pub(crate) async fn start_refusing(refused: &'static [&'static str]) -> Started {
+    let store: Arc<dyn EventStore> = Arc::new(Engine::open(Options::in_memory()).unwrap());
+    let gate = |store| Arc::new(OpenGate(store)) as Arc<dyn Gate>;
+    serve_refusing(Arc::clone(&store), Some(store), gate, Limits::default(), None, refused).await
+}
+
 /// A node that has no store of its own.
 pub(crate) async fn start_without_own() -> Started {
     let store = Arc::new(Engine::open(Options::in_memory()).unwrap());
@@ -68,7 +75,18 @@ async fn serve_over(
     limits: Limits,
     advertise: Option<(String, u16)>,
 ) -> Started {
-    let counted = Arc::new(Counted { store: Arc::clone(&store), pages: AtomicUsize::new(0) });
+    serve_refusing(store, own, gate, limits, advertise, &[]).await
+}
+
+async fn serve_refusing(
+    store: Arc<dyn EventStore>,
+    own: Option<Arc<dyn EventStore>>,
+    gate: impl FnOnce(Arc<dyn EventStore>) -> Arc<dyn Gate>,
+    limits: Limits,
+    advertise: Option<(String, u16)>,
+    refused: &'static [&'static str],
+) -> Started {
+    let counted = Arc::new(Counted { store: Arc::clone(&store), pages: AtomicUsize::new(0), refused });
     let gate = gate(Arc::clone(&counted) as Arc<dyn EventStore>);
     let options = FaceOptions::new(gate, Arc::new(SystemClock), Arc::new(RandomIds));
     let face = Face::new(FaceOptions { own, limits, advertise, ..options });
@@ -139,11 +157,23 @@ pub(crate) fn revisions(events: &[ResolvedEvent]) -> Vec<u64> {
     events.iter().map(|e| e.get_original_event().revision).collect()
 }
 
-/// A store that counts the pages of `$all` that are read from it.
+/// A store that counts the pages of `$all` that are read from it, and refuses some streams.
 #[derive(Debug)]
 struct Counted {
     store: Arc<dyn EventStore>,
     pages: AtomicUsize,
+    refused: &'static [&'static str],
+}
+
+impl Counted {
+    fn check(&self, stream: &StreamName) -> Result<()> {
+        match self.refused.iter().any(|refused| stream.as_str().starts_with(refused)) {
+            // A user's stream is refused as if it were not there.
+            true if stream.as_str().starts_with("user-") => Err(Error::StreamNotFound(stream.clone())),
+            true => Err(Error::AccessDenied(stream.clone())),
+            false => Ok(()),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -172,6 +202,7 @@ impl EventStore for Counted {
         self.store.append_many(writes).await
     }
     async fn read_stream(&self, stream: &StreamName, read: Read) -> Result<StreamPage> {
+        self.check(stream)?;
         self.store.read_stream(stream, read).await
     }
     async fn read_all(&self, read: ReadAll) -> Result<AllPage> {
@@ -182,6 +213,7 @@ impl EventStore for Counted {
         self.store.stream_info(stream).await
     }
     async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
+        self.check(stream)?;
         self.store.subscribe_stream(stream, options).await
     }
     async fn subscribe_all(&self, options: SubscribeAll) -> Result<Subscription> {

@@ -42,15 +42,16 @@ pub(super) async fn consume(
     let (metadata, _, mut messages) = request.into_parts();
     let Some(first) = messages.message().await? else { return Ok(stream::empty().boxed()) };
     let Opening { key, slots, form } = parse::opening(first)?;
-    may_consume(&*store, &key).await?;
+    let groups = services.groups().map_err(|e| status::of_group(&e, &key))?;
+    may_consume(groups, &*store, &key).await?;
     let permit = Arc::clone(&services.subscriptions)
         .try_acquire_owned()
         .map_err(|_| status::exhausted("Maximum subscriptions reached"))?;
     let connection = metadata.get("connection-name").and_then(|name| name.to_str().ok());
     let joining =
         Joining { slots, user: user(&metadata), connection: connection.unwrap_or("<unknown>").to_owned() };
-    let joined = async { services.groups()?.join(&key, joining).await };
-    let (group, joined) = joined.await.map_err(|e| status::of_group(&e, &key))?;
+    let group = groups.group(&key).await.map_err(|e| status::of_group(&e, &key))?;
+    let joined = group.join(joining).await.map_err(|e| status::of_group(&e, &key))?;
     let heard = tokio::spawn(listen(messages, group.clone(), joined.id));
     let confirmation = ReadResp {
         content: Some(read_resp::Content::SubscriptionConfirmation(read_resp::SubscriptionConfirmation {

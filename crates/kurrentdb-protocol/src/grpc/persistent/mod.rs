@@ -1,8 +1,9 @@
 //! `persistent_subscriptions.PersistentSubscriptions`: the calls. What they ask for is read in `parse`, what they answer is
 //! put into words in `answer`, and a consumer's two streams are in `consume`.
 //!
-//! Who may change or list groups is who may read the stream that holds them; who may consume is who may read the source.
-//! The groups' own reads and writes are the node's.
+//! Who may change or list groups is who may read the stream that holds them. They may consume every group; others those to
+//! a stream that they may follow, unless it is one of the system's or the group resolves links, because what comes then
+//! is from other streams. A group's own reads and writes are the node's.
 
 mod answer;
 mod consume;
@@ -21,8 +22,8 @@ use crate::{
     Credentials,
     persistent::{CONFIG_STREAM, GroupError, GroupKey, Registry},
 };
-use event_store::{Error, EventStore, ReadAll, ReadStream, StreamName};
-use futures::stream::BoxStream;
+use event_store::{Error, EventStore, ReadFrom, ReadStream, StreamName, SubscribeStream};
+use futures::{StreamExt, stream::BoxStream};
 use std::{future::Future, sync::Arc};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
@@ -61,8 +62,9 @@ impl PersistentSubscriptions for Services {
     async fn get_info(&self, request: Request<GetInfoReq>) -> Result<Response<GetInfoResp>, Status> {
         let store = self.store(request.metadata()).await?;
         let key = parse::get_info(request.into_inner())?;
-        may_consume(&*store, &key).await?;
-        let info = async { self.groups()?.group(&key).await?.info().await };
+        let groups = self.groups().map_err(|e| status::of_group(&e, &key))?;
+        may_consume(groups, &*store, &key).await?;
+        let info = async { groups.group(&key).await?.info().await };
         let info = info.await.map_err(|e| status::of_group(&e, &key))?;
         Ok(Response::new(GetInfoResp { subscription_info: Some(answer::info(info)) }))
     }
@@ -127,8 +129,7 @@ impl Services {
     /// Whoever may manage groups, by name.
     async fn manager(&self, metadata: &MetadataMap) -> Result<String, Status> {
         let store = self.store(metadata).await?;
-        let stream = StreamName::new(CONFIG_STREAM).map_err(|e| status::invalid(e.to_string()))?;
-        permitted(store.read_stream(&stream, ReadStream::backwards(1)).await)?;
+        may_manage(&*store).await?;
         Ok(user(metadata))
     }
 
@@ -144,21 +145,38 @@ impl Services {
     }
 }
 
-/// Who may read a source may consume it, and know of its groups.
-async fn may_consume(store: &dyn EventStore, key: &GroupKey) -> Result<(), Status> {
-    if key.source == "$all" {
-        return permitted(store.read_all(ReadAll::backwards(1)).await);
-    }
-    let stream = StreamName::new(key.source.as_str()).map_err(|e| status::invalid(e.to_string()))?;
-    permitted(store.read_stream(&stream, ReadStream::backwards(1)).await)
-}
-
-/// What a read says of the caller's rights; whether there is anything to read does not matter.
-fn permitted<T>(read: event_store::Result<T>) -> Result<(), Status> {
-    match read {
+/// Whether the caller may manage groups.
+async fn may_manage(store: &dyn EventStore) -> Result<(), Status> {
+    let stream = StreamName::new(CONFIG_STREAM).map_err(|e| status::invalid(e.to_string()))?;
+    match store.read_stream(&stream, ReadStream::backwards(1)).await {
         Ok(_) | Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => Ok(()),
         Err(error) => Err(status::of(&error)),
     }
+}
+
+/// Whether the caller may be sent a group's events.
+async fn may_consume(groups: &Registry, store: &dyn EventStore, key: &GroupKey) -> Result<(), Status> {
+    let all = key.source.starts_with('$');
+    if !all {
+        let stream = StreamName::new(key.source.as_str()).map_err(|e| status::invalid(e.to_string()))?;
+        let options = SubscribeStream { from: ReadFrom::End, resolve_links: false };
+        // The stream need not be there yet. What stands in the way is told at once, or as the first message.
+        let first = match store.subscribe_stream(&stream, options).await {
+            Ok(mut messages) => messages.next().await.unwrap_or(Err(Error::Closed)).map(drop),
+            Err(error) => Err(error),
+        };
+        match first {
+            Ok(()) | Err(Error::StreamDeleted(_)) => {}
+            // To this caller it is as if nothing were there.
+            Err(Error::StreamNotFound(_)) => return Err(status::of_group(&GroupError::Missing, key)),
+            Err(error) => return Err(status::of(&error)),
+        }
+    }
+    let links = groups.resolves_links(key).await.map_err(|e| status::of_group(&e, key));
+    if all || matches!(links, Ok(true)) {
+        may_manage(store).await?;
+    }
+    links.map(drop)
 }
 
 /// The login name that a call came with.
