@@ -6,15 +6,21 @@ use event_store::{
     StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription,
 };
 use futures::StreamExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio::sync::watch;
 
 /// A way to a store that can be cut and mended, as a network does. While it is cut every call is
-/// [`Error::Unavailable`], and subscriptions end with it. Several ways to one store are several instances of a service.
+/// [`Error::Unavailable`], and subscriptions end with it. Several ways to one store are several instances of a service:
+/// closing one closes that way, and not the store.
 #[derive(Debug)]
 pub struct Line {
     store: Arc<dyn EventStore>,
     up: watch::Sender<bool>,
+    closed: AtomicBool,
+    forbidden: Mutex<Vec<StreamName>>,
     followed: Mutex<Vec<(StreamName, ReadFrom<Revision>)>>,
 }
 
@@ -22,7 +28,13 @@ impl Line {
     /// A way to a store, whole.
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>) -> Self {
-        Self { store, up: watch::Sender::new(true), followed: Mutex::default() }
+        Self {
+            store,
+            up: watch::Sender::new(true),
+            closed: AtomicBool::new(false),
+            forbidden: Mutex::default(),
+            followed: Mutex::default(),
+        }
     }
 
     /// Cuts it.
@@ -35,13 +47,29 @@ impl Line {
         self.up.send_replace(true);
     }
 
+    /// Refuses every read of a stream from now on, as a store does to one who may not.
+    pub fn forbid(&self, stream: StreamName) {
+        self.forbidden.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+    }
+
     /// The streams that were followed by it so far, and from where.
     #[must_use]
     pub fn followed(&self) -> Vec<(StreamName, ReadFrom<Revision>)> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn may_read(&self, stream: &StreamName) -> Result<()> {
+        let forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if forbidden.contains(stream) {
+            return Err(Error::AccessDenied(stream.clone()));
+        }
+        Ok(())
+    }
+
     fn there(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::Closed);
+        }
         if *self.up.borrow() { Ok(()) } else { Err(Error::Unavailable("the line is cut".into())) }
     }
 
@@ -70,6 +98,7 @@ impl EventStore for Line {
     fn state(&self) -> StoreState {
         match self.there() {
             Ok(()) => self.store.state(),
+            Err(Error::Closed) => StoreState::Closed,
             Err(error) => StoreState::Reconnecting(error.to_string()),
         }
     }
@@ -92,6 +121,7 @@ impl EventStore for Line {
     }
     async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
         self.there()?;
+        self.may_read(stream)?;
         self.store.read_stream(stream, read).await
     }
     async fn read_all(&self, read: ReadAll) -> Result<AllPage> {
@@ -104,6 +134,7 @@ impl EventStore for Line {
     }
     async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
         self.there()?;
+        self.may_read(stream)?;
         self.followed.lock().unwrap_or_else(PoisonError::into_inner).push((stream.clone(), options.from));
         Ok(self.cuttable(self.store.subscribe_stream(stream, options).await?))
     }
@@ -120,6 +151,8 @@ impl EventStore for Line {
         self.store.tombstone(stream, expected).await
     }
     async fn close(&self) -> Result<()> {
-        self.store.close().await
+        self.closed.store(true, Ordering::SeqCst);
+        self.cut();
+        Ok(())
     }
 }

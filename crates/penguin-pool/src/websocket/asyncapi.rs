@@ -47,7 +47,11 @@ const MESSAGES: [Message; 13] = [
     message::<SubscriptionEvent>("event", "event", "An event of what is followed"),
     message::<SubscriptionMark>("caughtUp", "caught_up", "All that was there was brought"),
     message::<SubscriptionMark>("checkpoint", "checkpoint", "So far all was looked at"),
-    message::<SubscriptionError>("subscriptionError", "subscription_error", "A subscription ended"),
+    message::<SubscriptionError>(
+        "subscriptionError",
+        "subscription_error",
+        "A subscription ended, or was refused without an acknowledgement to say so",
+    ),
     message::<Event>(
         "feedEvent",
         "message",

@@ -17,10 +17,12 @@ use serde_json::{
 };
 use socketioxide::{
     SendError, SocketError, SocketIo,
+    adapter::Adapter,
     extract::{AckSender, SocketRef, TryData},
-    handler::ConnectHandler as _,
+    handler::{ConnectHandler as _, FromMessageParts, Value as Packet},
+    socket::Socket,
 };
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 use tokio::sync::{broadcast::error::RecvError, watch};
 
 /// The namespace that tells how the service is.
@@ -79,24 +81,31 @@ pub(super) fn streams(io: &SocketIo, library: Arc<Library>, sessions: Sessions, 
         let reader = Reader::new(library, Arc::clone(session));
         let subscriber = Arc::clone(&reader);
         let mut ready = connection.clone();
-        socket.on("subscribe", async move |socket: SocketRef, TryData(request), ack: AckSender| {
-            if ready.wait_for(|connected| *connected).await.is_err() {
-                return;
-            }
-            let taken = match text(request) {
-                Ok(request) => subscriber.subscribe(&request).await,
-                Err(refused) => Err(refused),
-            };
-            match taken {
-                Ok(subscription) => {
-                    let answer = SubscribeAnswer { success: true, subscription_id: subscription.id.clone() };
-                    acknowledge(&subscriber, ack, &answer);
-                    let speaker = ending.speaker();
-                    subscriber.run(subscription, Carrier(socket, speaker), ending.comes());
+        socket.on(
+            "subscribe",
+            async move |socket: SocketRef, answered: Answered, TryData(request), ack: AckSender| {
+                if ready.wait_for(|connected| *connected).await.is_err() {
+                    return;
                 }
-                Err(refused) => acknowledge(&subscriber, ack, &refused.body_at(subscriber.now())),
-            }
-        });
+                let taken = match text(request) {
+                    Ok(request) => subscriber.subscribe(&request).await,
+                    Err(refused) => Err(refused),
+                };
+                match taken {
+                    Ok(subscription) => {
+                        let answer =
+                            SubscribeAnswer { success: true, subscription_id: subscription.id.clone() };
+                        acknowledge(&subscriber, ack, &answer);
+                        let speaker = ending.speaker();
+                        subscriber.run(subscription, Carrier(socket, speaker), ending.comes());
+                    }
+                    Err(refused) if answered.0 => {
+                        acknowledge(&subscriber, ack, &refused.body_at(subscriber.now()));
+                    }
+                    Err(refused) => subscriber.refuse(refused, &Carrier(socket, None)),
+                }
+            },
+        );
         let unsubscriber = Arc::clone(&reader);
         let mut ready = connection;
         socket.on("unsubscribe", async move |TryData(request), ack: AckSender| {
@@ -117,6 +126,21 @@ pub(super) fn streams(io: &SocketIo, library: Arc<Library>, sessions: Sessions, 
         }
     };
     io.ns(STREAMS, greet.with(listen));
+}
+
+/// Whether who emitted an event waits for its acknowledgement: the library drops one that nobody waits for.
+struct Answered(bool);
+
+impl<A: Adapter> FromMessageParts<A> for Answered {
+    type Error = Infallible;
+
+    fn from_message_parts(
+        _: &Arc<Socket<A>>,
+        _: &mut Packet,
+        acknowledgement: &Option<i64>,
+    ) -> Result<Self, Infallible> {
+        Ok(Self(acknowledgement.is_some()))
+    }
 }
 
 /// Where it is said that a socket is connected.

@@ -40,13 +40,14 @@ const CHECKPOINT_EVERY: u32 = 1000;
 /// What a packet has beside its body, at most.
 const ENVELOPE: usize = 64;
 
-/// `subscription_error`: a subscription ended, and why.
+/// `subscription_error`: a subscription ended, or was refused to one who asked for no acknowledgement, and why.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SubscriptionError {
-    /// Which subscription.
+    /// Which subscription; missing if none began.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"1")]
-    subscription_id: String,
+    subscription_id: Option<String>,
     /// What went wrong.
     #[serde(flatten)]
     error: ErrorBody,
@@ -263,7 +264,7 @@ impl Reader {
             }
         };
         delivery.farewell(&SubscriptionError {
-            subscription_id: subscription.id,
+            subscription_id: Some(subscription.id),
             error: error.body_at(self.library.now()),
             resume: resume.then_some(progress.0),
         });
@@ -285,6 +286,18 @@ impl Reader {
             std::mem::take(&mut shelf.running)
         };
         running.values().for_each(Running::end);
+    }
+
+    /// Says that a `subscribe` was refused to one who left no place for an answer.
+    pub(super) fn refuse(&self, refused: ApiError, outlet: &impl Outlet) {
+        let error = refused.body_at(self.now());
+        let error = SubscriptionError { subscription_id: None, error, resume: None };
+        // As for any other answer: who has no room for it does not read.
+        if let Ok(body) = to_raw_value(&error)
+            && outlet.emit("subscription_error", &body).is_ok()
+        {
+            self.answered(body.get().len());
+        }
     }
 
     /// Counts an answer that the connection was given beside its subscriptions.

@@ -10,7 +10,7 @@ use penguin_pool::{
     websocket::{HealthFeed, Heartbeat, Options, PATIENCE, REPEAT, Sockets},
 };
 use std::{net::SocketAddr, sync::Arc};
-use test_support::{MockClock, SeededIds};
+use test_support::{Line, MockClock, SeededIds};
 use tokio::net::TcpListener;
 
 /// Sockets, served, and what is behind them.
@@ -19,6 +19,8 @@ pub(crate) struct Served {
     pub(crate) sockets: Sockets,
     pub(crate) health: HealthFeed,
     pub(crate) store: Arc<dyn EventStore>,
+    /// The sockets' way to it.
+    pub(crate) line: Arc<Line>,
     pub(crate) ids: SeededIds,
 }
 
@@ -29,6 +31,7 @@ pub(crate) async fn serve(change: impl FnOnce(&mut Options)) -> Served {
     let store: Arc<dyn EventStore> = Arc::new(Engine::open(engine).unwrap());
     let options = catalogue::Options::new(Place::Memory);
     let catalogue = Catalogue::open(options, Arc::clone(&store), clock.clone()).await.unwrap();
+    let line = Arc::new(Line::new(Arc::clone(&store)));
     let health = HealthFeed::new(clock.clone());
     let mut options = Options {
         allowed_origins: vec!["http://localhost:3000".into()],
@@ -36,7 +39,7 @@ pub(crate) async fn serve(change: impl FnOnce(&mut Options)) -> Served {
         repeat: REPEAT,
         heartbeat: Heartbeat::default(),
         health: health.clone(),
-        streams: Streams::new(Gate::new(Arc::clone(&store)), catalogue, clock.clone(), ids),
+        streams: Streams::new(Gate::new(Arc::<Line>::clone(&line)), catalogue, clock.clone(), ids),
         max_subscriptions: 1000,
         patience: PATIENCE,
         clock,
@@ -47,7 +50,7 @@ pub(crate) async fn serve(change: impl FnOnce(&mut Options)) -> Served {
     let address = listener.local_addr().unwrap();
     let router = sockets.router();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Served { address, sockets, health, store, ids: SeededIds::new(2) }
+    Served { address, sockets, health, store, line, ids: SeededIds::new(2) }
 }
 
 impl Served {

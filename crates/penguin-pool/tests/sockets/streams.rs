@@ -154,6 +154,51 @@ async fn what_cannot_be_followed_is_refused_in_the_acknowledgement() {
 }
 
 #[tokio::test]
+async fn a_stream_that_may_not_be_read_is_refused_in_the_acknowledgement() {
+    let served = serve(|_| {}).await;
+    served.number("secret", 0..1).await;
+    served.line.forbid(StreamName::new("secret").unwrap());
+    for mut client in both(served.address).await {
+        for request in [json!({ "streamName": "secret", "from": 0 }), json!({ "streamName": "secret" })] {
+            let answer = client.ask("subscribe", request).await;
+            assert_eq!((&answer["success"], &answer["type"]), (&json!(false), &json!("permission-denied")));
+            assert_eq!(
+                (&answer["statusCode"], &answer["streamName"]),
+                (&json!(403), &json!("secret")),
+                "{answer}"
+            );
+        }
+        // Nothing of it comes after the refusal, and the connection serves others.
+        let id = subscribe(&mut client, json!({ "streamName": "loans-1" })).await;
+        assert_eq!(client.expect("caught_up").await["subscriptionId"], id);
+        client.close().await;
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_no_acknowledgement_is_told_of_a_refusal_by_an_event() {
+    let served = serve(|_| {}).await;
+    served.number("gone", 0..1).await;
+    served.store.tombstone(&StreamName::new("gone").unwrap(), ExpectedState::Any).await.unwrap();
+    for mut client in both(served.address).await {
+        for (request, kind) in [
+            (json!({ "streamName": "gone" }), "stream-deleted"),
+            (json!({ "form": 1 }), "validation-failed"),
+            (json!("gone"), "validation-failed"),
+        ] {
+            client.send(&format!("42/ws/streams,{}", json!(["subscribe", request]))).await;
+            let error = client.expect("subscription_error").await;
+            assert_eq!((&error["success"], &error["type"]), (&json!(false), &json!(kind)), "{error}");
+            assert!(error.get("subscriptionId").is_none() && error.get("resume").is_none(), "{error}");
+        }
+        // One that is taken needs no answer: what it brings says by itself whose it is.
+        client.send("42/ws/streams,[\"subscribe\",{\"streamName\":\"loans-1\"}]").await;
+        assert_eq!(client.expect("caught_up").await["subscriptionId"], "1");
+        client.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_is_deleted_for_good_ends_its_subscription_and_no_other() {
     let served = serve(|_| {}).await;
     served.number("mortal", 0..1).await;
