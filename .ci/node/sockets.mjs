@@ -3,12 +3,17 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 import WebSocket from "ws";
 
 const PATIENCE = 20_000;
-const environment = { HTTP_PORT: "0", WS_PORT: "0", KURRENTDB_PORT: "off", DATA_DIR: ":memory:", LOG_FORMAT: "json", LOG_LEVEL: "info" };
+// A service that is watched, and goes away and comes back.
+const shop = createServer((socket) => socket.destroy());
+await once(shop.listen(0, "127.0.0.1"), "listening");
+const { port } = shop.address();
+const environment = { UPTIME_SERVICES: `shop=tcp://127.0.0.1:${port}`, HTTP_PORT: "0", WS_PORT: "0", KURRENTDB_PORT: "off", DATA_DIR: ":memory:", LOG_FORMAT: "json", LOG_LEVEL: "info" };
 const service = spawn(process.argv[2], [], { env: { ...environment, PATH: process.env.PATH }, cwd: import.meta.dirname });
 service.stderr.pipe(process.stderr);
 const stopped = once(service, "exit");
@@ -148,6 +153,43 @@ for (const address of [http, apart]) {
     assert.match(error.message, /403/);
   });
 }
+
+await test("a change of a watched service reaches each kind of client", async () => {
+  const check = async (status) => {
+    const end = Date.now() + PATIENCE;
+    for (let now; now !== status; now = (await (await fetch(`${http}/api/uptime/status`)).json()).services.shop) {
+      assert.ok(Date.now() < end, `the shop is never ${status}`);
+      assert.equal((await fetch(`${http}/api/uptime/check`, { method: "POST" })).status, 200);
+    }
+  };
+  await check("up");
+  const sockets = [open(http, "/ws/health", ["websocket"]), open(apart, "/ws/health", ["polling"])];
+  await Promise.all(sockets.map((socket) => next(socket, "health_status")));
+  for (const status of ["down", "up"]) {
+    const heard = sockets.map(async (socket) => {
+      const change = await next(socket, "service_status_change", (c) => c.serviceName === "shop" && c.status === status);
+      assert.equal(change.type, "service_status_change");
+      assert.match(change.timestamp, isTime);
+      assert.equal("error" in change.metadata, status === "down");
+      assert.notEqual((await next(socket, "health_status")).services.proxy, "unhealthy");
+    });
+    if (status === "down") await new Promise((done) => shop.close(done));
+    else await once(shop.listen(port, "127.0.0.1"), "listening");
+    await check(status);
+    await Promise.all(heard);
+  }
+  sockets.forEach((socket) => socket.disconnect());
+  const { timeline } = (await (await fetch(`${http}/api/uptime/timeline/shop?hours=-1`)).json()).timeline;
+  assert.deepEqual(timeline.map((record) => record.status), ["up", "down", "up"]);
+});
+
+await test("a subscription without an acknowledgement is refused by an event", async () => {
+  const socket = open(http, "/ws/streams", ["websocket"]);
+  const refused = next(socket, "subscription_error");
+  socket.emit("subscribe", { form: 1 });
+  assert.equal((await refused).type, "validation-failed");
+  socket.disconnect();
+});
 
 await test("sockets are told that the service stops", async () => {
   const socket = open(http, "/ws/streams", ["websocket"]);

@@ -1,6 +1,6 @@
 //! Health and status: what is found, as it is answered.
 
-use crate::DateTime;
+use crate::{CurrentStatus, DateTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -232,10 +232,13 @@ pub struct DatabaseHealth {
 pub struct SystemHealth {
     /// When the answer was given.
     pub timestamp: DateTime,
-    /// The worst of the services that are there.
+    /// The worst of `services`, and of those in `watched` that are not the service's own: one that is down is
+    /// `unhealthy`, one of which nothing is known does not count.
     pub overall_status: HealthStatus,
-    /// Each service.
+    /// The service's own parts, looked at for this answer or at most five seconds before.
     pub services: SystemServices,
+    /// Every service that is watched, by its name, as uptime knows it: after as many checks as a change takes.
+    pub watched: BTreeMap<String, WatchedHealth>,
     /// How long it took to find out, in milliseconds.
     pub response_time: f64,
 }
@@ -251,11 +254,43 @@ pub struct SystemServices {
     pub kurrentdb: StoreHealth,
 }
 
-/// How the HTTP API is: it gave this answer.
+/// How a service that is watched is known to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct HttpHealth {
+#[serde(rename_all = "camelCase")]
+pub struct WatchedHealth {
+    /// Its state now.
+    pub status: CurrentStatus,
+    /// When it came into the state that it was last known to be in; missing if it was never watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_status_change: Option<DateTime>,
+    /// What was wrong, as the check saw it that began this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How one of the service's own listeners answered a request through the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerHealth {
     /// How it is.
     pub status: HealthStatus,
+    /// How long the answer took, in milliseconds; missing if none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_time: Option<f64>,
+    /// How fast that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_grade: Option<PerformanceGrade>,
+    /// What is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How the HTTP API is: what a request through its own listener came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HttpHealth {
+    /// How it answers.
+    #[serde(flatten)]
+    pub listener: ListenerHealth,
     /// The port that it listens on.
     pub port: u16,
     /// The process's memory.
@@ -277,11 +312,12 @@ pub struct ProcessMemory {
     pub r#virtual: u64,
 }
 
-/// How sockets are.
+/// How sockets are: what a whole handshake of Socket.IO came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WebsocketHealth {
-    /// How they are.
-    pub status: HealthStatus,
+    /// How they answer. While all places are taken no handshake is made, and they are degraded.
+    #[serde(flatten)]
+    pub listener: ListenerHealth,
     /// The port that they listen on, beside that of HTTP.
     pub port: u16,
     /// How many are open.

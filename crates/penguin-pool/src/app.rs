@@ -10,7 +10,7 @@
 use crate::{
     catalogue::{Catalogue, Freshness, Options, Place},
     config::{Config, DataDir, EventStoreKind, Settings},
-    health::{self, Health, OpenSockets, Probe, ReadModels, probe},
+    health::{self, Health, Listener, OpenSockets, Probe, ReadModels, WatchedServices, probe},
     http::{self, Documents},
     kurrentdb::{self, Listening, Passage},
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
@@ -18,7 +18,7 @@ use crate::{
     server::{self, End, Listeners},
     status::{self, About},
     streams::{self, Streams},
-    uptime::{self, Uptime},
+    uptime::{self, Uptime, watch::Seen},
     users::{self, Users},
     websocket::{self, HealthFeed, Heartbeat, Sockets, asyncapi},
 };
@@ -29,7 +29,8 @@ use futures::{
     FutureExt as _,
     future::{BoxFuture, try_join_all},
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use models::{HealthStatus, ListenerHealth, ServiceState, WatchedHealth};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// What a service is made of.
@@ -165,6 +166,7 @@ pub fn api(
         lifecycle.clone(),
         Arc::clone(clock),
         open,
+        Arc::new(WatchedByUptime(Arc::clone(&uptime))),
     ));
     let watched = websocket::Watched {
         health: Arc::clone(&health),
@@ -214,6 +216,35 @@ impl OpenSockets for SocketsOnPort {
 
     fn most(&self) -> usize {
         self.sockets.most()
+    }
+}
+
+/// How long one of this process's own listeners may take to answer, when somebody waits to hear how it is.
+const LISTENS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is watched, as health asks for it.
+#[derive(Debug)]
+struct WatchedByUptime(Arc<Uptime>);
+
+#[async_trait::async_trait]
+impl WatchedServices for WatchedByUptime {
+    async fn check(&self, listener: Listener) -> Option<ListenerHealth> {
+        let Seen { status, sight, .. } = self.0.look_at(listener.name(), LISTENS_WITHIN).await?;
+        let status = match status {
+            ServiceState::Up => HealthStatus::Healthy,
+            ServiceState::Degraded => HealthStatus::Degraded,
+            ServiceState::Down => HealthStatus::Unhealthy,
+        };
+        Some(ListenerHealth {
+            status,
+            response_time: sight.response_time,
+            performance_grade: sight.grade,
+            error: sight.error.as_deref().map(str::to_owned),
+        })
+    }
+
+    fn known(&self) -> BTreeMap<String, WatchedHealth> {
+        self.0.known()
     }
 }
 
@@ -284,7 +315,7 @@ impl Service {
         let mut servers = vec![serve(listeners.http, api.router)];
         servers.extend(listeners.sockets.map(|listener| serve(listener, api.sockets_router)));
         lifecycle.advance(Phase::Running);
-        api.uptime.start(address)?;
+        api.uptime.start(address, sockets_address)?;
         let face = kurrentdb::Parts { gate: api.gate, clock: parts.clock, ids: parts.ids, patience };
         Ok(Self {
             address,

@@ -154,8 +154,8 @@ async fn a_store_that_is_gone_is_unhealthy_everywhere() {
 }
 
 #[tokio::test]
-async fn everything_together_says_what_is_not_there() {
-    let service = TestService::start().await;
+async fn everything_together_is_measured() {
+    let service = TestService::builder().clock(Arc::new(MockClock::new())).start().await;
     let (status, body) = json(&service, "/health/comprehensive").await;
     assert_eq!(status, 200);
     assert_eq!(body["overallStatus"], "healthy");
@@ -164,10 +164,34 @@ async fn everything_together_says_what_is_not_there() {
     assert_eq!(services["http"]["port"], service.service.address().port());
     assert!(services["http"]["memory"]["rss"].as_u64().unwrap() > 1 << 20);
     let port = service.service.sockets_address().port();
-    assert_eq!(services["websocket"], json!({"status": "healthy", "port": port, "connections": 0}));
+    assert_eq!(
+        services["websocket"],
+        json!({
+            "status": "healthy", "responseTime": 0.0, "performanceGrade": "excellent", "port": port, "connections": 0,
+        })
+    );
+    assert_eq!(services["http"]["performanceGrade"], "excellent");
+    // Nobody watches here, and nothing is made of that.
+    assert_eq!(
+        body["watched"],
+        json!({"http": {"status": "unknown"}, "websocket": {"status": "unknown"}, "database": {"status": "unknown"}})
+    );
     assert_eq!(services["kurrentdb"]["status"], "healthy");
     assert_eq!(services["kurrentdb"]["url"], "http://localhost:2113");
     assert!(services["kurrentdb"].get("error").is_none());
+}
+
+#[tokio::test]
+async fn sockets_that_take_nobody_are_degraded_and_a_service_that_stops_is_too() {
+    let service = TestService::builder().set("MAX_SOCKETS", 0).start().await;
+    let (_, body) = json(&service, "/health/comprehensive").await;
+    assert_eq!(body["services"]["websocket"]["status"], "degraded", "{body}");
+    assert_eq!(body["services"]["websocket"]["error"], "all places are taken: who comes now is refused");
+    assert_ne!(body["services"]["http"]["status"], "unhealthy", "{body}");
+    assert_eq!(body["overallStatus"], "degraded", "the worst decides");
+    service.service.lifecycle().advance(Phase::Leaving);
+    let (_, body) = json(&service, "/health/comprehensive").await;
+    assert_eq!(body["services"]["http"]["status"], "degraded", "{body}");
 }
 
 #[tokio::test]

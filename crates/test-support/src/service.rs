@@ -3,7 +3,7 @@
 use event_store::{Clock, EventStore, RandomIds, SystemClock};
 use penguin_pool::{
     app::{self, Parts, Service},
-    config::{Config, Inputs},
+    config::{Config, EventStoreKind, Inputs},
     server::{End, Listeners},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -15,6 +15,7 @@ pub struct Builder {
     variables: BTreeMap<String, String>,
     clock: Arc<dyn Clock>,
     store: Option<Arc<dyn EventStore>>,
+    shared: bool,
 }
 
 /// A service that runs until it is stopped or dropped.
@@ -48,6 +49,13 @@ impl Builder {
         Self { store: Some(store), ..self }
     }
 
+    /// Runs it on this store, which other services use too, as they would a KurrentDB server. Closing it must not close
+    /// theirs: see [`crate::Line`].
+    #[must_use]
+    pub fn shared_store(self, store: Arc<dyn EventStore>) -> Self {
+        Self { store: Some(store), shared: true, ..self }
+    }
+
     /// Starts it.
     ///
     /// # Panics
@@ -55,7 +63,10 @@ impl Builder {
     #[expect(clippy::expect_used, reason = "a test is to fail here")]
     pub async fn start(self) -> TestService {
         let inputs = Inputs { variables: self.variables, directory: None };
-        let config = Config::from_inputs(&inputs).expect("good settings");
+        let mut config = Config::from_inputs(&inputs).expect("good settings");
+        if self.shared {
+            config.settings.event_store = EventStoreKind::Kurrentdb;
+        }
         let ids = Arc::new(RandomIds);
         let store = match self.store {
             Some(store) => store,
@@ -93,6 +104,7 @@ impl TestService {
             variables: variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             clock: Arc::new(SystemClock),
             store: None,
+            shared: false,
         }
     }
 

@@ -71,7 +71,9 @@ settings! {
     /// Whether this process watches services and records their uptime. Without it, it tells what others record.
     uptime_watch: bool = "UPTIME_WATCH", Preset::Always("true");
     /// Further services to watch, as `name=address` with commas between: `explorer=https://explorer.example.org/health#204`
-    /// (the status that is right after `#`; any of 200 to 299 without) or `node=tcp://10.0.0.5:4001`.
+    /// (the status that is right after `#`; any of 200 to 299 without), `node=tcp://10.0.0.5:4001`, or
+    /// `store=kurrentdb://10.0.0.6:2113?tls=false` (asked by gRPC whether its cluster has a leader; with TLS unless told
+    /// otherwise, and `tlsVerifyCert=false` for a certificate that nobody vouches for).
     uptime_services: Targets = "UPTIME_SERVICES", Preset::Unset;
     /// How often each service is checked, in milliseconds.
     uptime_interval: Millis<1000, 60_000> = "UPTIME_INTERVAL", Preset::Always("30000");

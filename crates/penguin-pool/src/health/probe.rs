@@ -62,7 +62,15 @@ pub struct Parts {
 pub struct Probe {
     parts: Parts,
     streams_made: OnceCell<()>,
-    last: Mutex<Option<(Duration, Arc<DatabaseHealth>)>>,
+    last: Mutex<Option<Last>>,
+}
+
+/// An answer, when it was found by the monotonic clock, and what the store said of itself before.
+#[derive(Debug)]
+struct Last {
+    at: Duration,
+    state: StoreState,
+    health: Arc<DatabaseHealth>,
 }
 
 impl Probe {
@@ -72,15 +80,17 @@ impl Probe {
         Self { parts, streams_made: OnceCell::new(), last: Mutex::new(None) }
     }
 
-    /// How the store is: the last answer if it is fresh, else a new one. Callers that come while it is made wait for it.
+    /// How the store is: the last answer if it is fresh and the store says nothing new of itself, else a new one. Callers
+    /// that come while it is made wait for it.
     pub async fn database(&self) -> Arc<DatabaseHealth> {
         let mut last = self.last.lock().await;
-        let fresh = |(at, _): &&(Duration, _)| self.parts.clock.monotonic().saturating_sub(*at) < SHARED_FOR;
-        if let Some((_, health)) = last.as_ref().filter(fresh) {
-            return Arc::clone(health);
+        let (now, state) = (self.parts.clock.monotonic(), self.parts.store.state());
+        let fresh = |last: &&Last| now.saturating_sub(last.at) < SHARED_FOR && last.state == state;
+        if let Some(last) = last.as_ref().filter(fresh) {
+            return Arc::clone(&last.health);
         }
         let health = Arc::new(self.check().await);
-        *last = Some((self.parts.clock.monotonic(), Arc::clone(&health)));
+        *last = Some(Last { at: self.parts.clock.monotonic(), state, health: Arc::clone(&health) });
         health
     }
 

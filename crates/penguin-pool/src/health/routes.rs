@@ -62,7 +62,9 @@ endpoint! {
 endpoint! {
     /// How every part of the service is; the worst decides.
     ///
-    /// Sockets are not part of this version, say so, and do not count.
+    /// A request is made through the service's own listener, a handshake of Socket.IO too, and the store is checked: at most
+    /// once in five seconds, however often this is asked. `watched` tells of everything that uptime watches; a configured
+    /// service that is down is `unhealthy` here too.
     []
     async fn get_system_health(State(health): State<Arc<Health>>) -> Json<SystemHealth> {
         Json(health.system().await)

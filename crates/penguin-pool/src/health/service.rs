@@ -1,16 +1,22 @@
 //! What health answers.
 
-use super::probe::{Probe, millis};
+use super::{
+    parts::{Listener, OpenSockets, WatchedServices},
+    probe::{Probe, SHARED_FOR, millis},
+};
 use crate::{
     ops::{Lifecycle, Phase, metrics::Memory},
     status::{About, SERVICE},
+    uptime::target::OWN,
 };
 use event_store::Clock;
 use models::{
-    DatabaseHealth, HealthStatus, HttpHealth, Liveness, ProcessMemory, Readiness, ReadyPart, ReadyStatus,
-    ServiceHealth, StoreHealth, SystemHealth, SystemServices, UpDown, WebsocketHealth,
+    CurrentStatus, DatabaseHealth, HealthStatus, HttpHealth, ListenerHealth, Liveness, ProcessMemory,
+    Readiness, ReadyPart, ReadyStatus, ServiceHealth, StoreHealth, SystemHealth, SystemServices, UpDown,
+    WebsocketHealth,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
 
 /// Health of the service and its parts.
 #[derive(Debug)]
@@ -20,18 +26,9 @@ pub struct Health {
     lifecycle: Lifecycle,
     clock: Arc<dyn Clock>,
     sockets: Arc<dyn OpenSockets>,
-}
-
-/// The sockets, as far as health asks them.
-pub trait OpenSockets: Send + Sync + std::fmt::Debug + 'static {
-    /// The port that they listen on, beside that of HTTP.
-    fn port(&self) -> u16;
-
-    /// How many are open.
-    fn open(&self) -> usize;
-
-    /// How many there may be.
-    fn most(&self) -> usize;
+    watched: Arc<dyn WatchedServices>,
+    /// How this process's own listeners were, and when by the monotonic clock.
+    listeners: Mutex<Option<(Duration, [ListenerHealth; 2])>>,
 }
 
 impl Health {
@@ -43,8 +40,9 @@ impl Health {
         lifecycle: Lifecycle,
         clock: Arc<dyn Clock>,
         sockets: Arc<dyn OpenSockets>,
+        watched: Arc<dyn WatchedServices>,
     ) -> Self {
-        Self { about, probe, lifecycle, clock, sockets }
+        Self { about, probe, lifecycle, clock, sockets, watched, listeners: Mutex::new(None) }
     }
 
     /// That the process lives.
@@ -111,40 +109,71 @@ impl Health {
         self.probe.database().await
     }
 
+    /// Whether the API can be used, as far as it is known without a check: for who follows the service's health.
+    #[must_use]
+    pub fn proxy(&self) -> HealthStatus {
+        let known = self.watched.known().remove(Listener::Http.name());
+        let known = known.and_then(|known| verdict(known.status)).unwrap_or(HealthStatus::Healthy);
+        if self.lifecycle.phase() == Phase::Running { known } else { known.max(HealthStatus::Degraded) }
+    }
+
     /// How every part is; the worst decides.
     pub async fn system(&self) -> SystemHealth {
         let began = self.clock.monotonic();
-        let store = self.probe.database().await;
+        // Before the checks, whose own socket is not meant.
+        let connections = self.sockets.open() as u64;
+        let (store, [http, websocket]) = tokio::join!(self.probe.database(), self.listeners());
         let memory =
             Memory::read().map(|m| ProcessMemory { rss: m.resident, peak: m.peak, r#virtual: m.virtual_ });
+        let watched = self.watched.known();
+        let of_others = watched.iter().filter(|(name, _)| !OWN.contains(&name.as_str()));
+        let worst = of_others.filter_map(|(_, known)| verdict(known.status)).max();
+        let overall = http.status.max(websocket.status).max(store.status);
         let http = HttpHealth {
-            // The answer itself came by HTTP, so that works; what can be doubtful is whether it is to go on.
-            status: if self.lifecycle.phase() == Phase::Running {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Degraded
-            },
+            listener: http,
             port: self.about.http_port,
             memory: memory.unwrap_or_default(),
             environment: self.about.environment.to_owned(),
             uptime: self.about.uptime_millis(),
         };
-        let open = self.sockets.open();
-        let websocket = WebsocketHealth {
-            // Who comes now is refused while all places are taken.
-            status: if self.lifecycle.phase() == Phase::Running && open < self.sockets.most() {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Degraded
-            },
-            port: self.sockets.port(),
-            connections: open as u64,
-        };
+        let websocket = WebsocketHealth { listener: websocket, port: self.sockets.port(), connections };
         SystemHealth {
             timestamp: self.about.now(),
-            overall_status: http.status.max(websocket.status).max(store.status),
+            overall_status: overall.max(worst.unwrap_or(HealthStatus::Healthy)),
             services: SystemServices { http, websocket, kurrentdb: self.in_short(&store) },
+            watched,
             response_time: millis(self.clock.monotonic().saturating_sub(began)),
+        }
+    }
+
+    /// How this process's own listeners answer: HTTP, and sockets. Looked at once in [`SHARED_FOR`] at most; callers that
+    /// come meanwhile wait for it.
+    async fn listeners(&self) -> [ListenerHealth; 2] {
+        if self.lifecycle.phase() != Phase::Running {
+            // They are not to be used, whether they answer or not.
+            return [(); 2].map(|()| degraded("the service is starting or stopping"));
+        }
+        let mut last = self.listeners.lock().await;
+        let fresh = |(at, _): &&(Duration, _)| self.clock.monotonic().saturating_sub(*at) < SHARED_FOR;
+        let listeners = match last.as_ref().filter(fresh) {
+            Some((_, listeners)) => listeners.clone(),
+            None => {
+                let (http, websocket) =
+                    tokio::join!(self.listener(Listener::Http), self.listener(Listener::Websocket));
+                last.insert((self.clock.monotonic(), [http, websocket])).1.clone()
+            }
+        };
+        drop(last);
+        listeners
+    }
+
+    async fn listener(&self, listener: Listener) -> ListenerHealth {
+        if listener == Listener::Websocket && self.sockets.open() >= self.sockets.most() {
+            return degraded("all places are taken: who comes now is refused");
+        }
+        match self.watched.check(listener).await {
+            Some(seen) => seen,
+            None => degraded("it does not listen yet"),
         }
     }
 
@@ -159,5 +188,25 @@ impl Health {
             thresholds: store.thresholds,
             error: (!store.errors.is_empty()).then(|| store.errors.join("; ")),
         }
+    }
+}
+
+/// What a state says of health; nothing where nothing is known.
+fn verdict(status: CurrentStatus) -> Option<HealthStatus> {
+    match status {
+        CurrentStatus::Up => Some(HealthStatus::Healthy),
+        CurrentStatus::Degraded => Some(HealthStatus::Degraded),
+        CurrentStatus::Down => Some(HealthStatus::Unhealthy),
+        CurrentStatus::Unknown => None,
+    }
+}
+
+/// A listener of which no answer was asked for.
+fn degraded(why: &str) -> ListenerHealth {
+    ListenerHealth {
+        status: HealthStatus::Degraded,
+        response_time: None,
+        performance_grade: None,
+        error: Some(why.to_owned()),
     }
 }

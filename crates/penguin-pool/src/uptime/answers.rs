@@ -13,9 +13,10 @@ use models::{
     CurrentStatus, CurrentStatuses, DateTime, Hours, ServiceCheckResult, ServiceIncidents, ServiceState,
     ServiceTimeline, ServiceUptime, ServiceUptimeIncident, ServiceUptimeRecord, ServiceUptimeSummary,
     ServiceUptimeTimeline, StatusCheck, StoreTest, StoreTestResults, UptimeStatistics, UptimeStats,
-    UptimeStreamResult, UptimeStreams, UptimeSummary,
+    UptimeStreamResult, UptimeStreams, UptimeSummary, WatchedHealth,
 };
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     sync::{Arc, PoisonError},
     time::Duration,
@@ -132,14 +133,35 @@ impl Uptime {
         self.board.service(name).map(|service| status_of(service, self.now()))
     }
 
+    /// How every service is known to be, by its name.
+    #[must_use]
+    pub fn known(&self) -> BTreeMap<String, WatchedHealth> {
+        let now = self.now().millis();
+        let known = |service: &Arc<Service>| {
+            let history = service.history();
+            let interval = history.at(now);
+            WatchedHealth {
+                status: interval.map(|i| i.status).into(),
+                last_status_change: history.last_change().map(DateTime::from_millis),
+                error: interval.and_then(|i| i.sight.error.as_deref()).map(str::to_owned),
+            }
+        };
+        self.board.services().iter().map(|s| (s.name().to_string(), known(s))).collect()
+    }
+
+    /// Checks one of this process's own listeners now, within `patience`, and records nothing. Nothing for any other name,
+    /// and before the service listens.
+    pub async fn look_at(&self, name: &str, patience: Duration) -> Option<Seen> {
+        let check = self.own.get()?.get(name)?;
+        let thresholds = self.board.service(name)?.target.kind.thresholds();
+        Some(look(&**check, self.pace.timeout.min(patience), thresholds, &*self.clock).await)
+    }
+
     /// How much history is kept.
     #[must_use]
     pub fn statistics(&self) -> UptimeStatistics {
-        let mut stats = UptimeStats {
-            total_records: 0,
-            records_per_service: std::collections::BTreeMap::new(),
-            memory_estimate: 0,
-        };
+        let mut stats =
+            UptimeStats { total_records: 0, records_per_service: BTreeMap::new(), memory_estimate: 0 };
         for service in self.board.services() {
             let history = service.history();
             stats.total_records += history.words();

@@ -95,7 +95,9 @@ endpoint! {
 endpoint! {
     /// Every service's uptime in a window.
     ///
-    /// Weighted by time, over the part of the window that was watched: see `coverage`.
+    /// Weighted by time, over the part of the window that was watched: see `coverage`. Shortly after a start, for as long as
+    /// the recorded history is read, this and every other question about history is answered with 503 and `Retry-After`: a
+    /// sum of half of it would be wrong. How everything is now can be asked at once: `/api/uptime/status`.
     []
     async fn get_uptime_summary(State(uptime): Service, ValidQuery(query): ValidQuery<UptimeQueryDto>) -> Result<Json<UptimeSummary>, ApiError> {
         Ok(Json(uptime.summary(query.hours).await?))

@@ -9,7 +9,8 @@ use super::{
     streams::{Streams, name, service_stream},
     target::{Kind, Target},
     watch::{
-        Check, HttpCheck, Pace, Patience, Request, SocketIoCheck, StoreCheck, TcpCheck, Watcher, client,
+        Check, HttpCheck, KurrentDbCheck, Pace, Patience, Request, SocketIoCheck, StoreCheck, TcpCheck,
+        Watcher, client,
     },
 };
 use crate::{config::Settings, security::BoundStore};
@@ -18,7 +19,7 @@ use models::DateTime;
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -98,6 +99,8 @@ pub struct Uptime {
     pub(super) pace: Pace,
     watch: bool,
     pub(super) store_check: Arc<StoreCheck>,
+    /// The checks of this process's own listeners, by their services' names, once it listens.
+    pub(super) own: OnceLock<HashMap<Arc<str>, Arc<dyn Check>>>,
     /// By the services' names, while they are watched.
     pub(super) requests: Mutex<HashMap<Arc<str>, mpsc::Sender<Request>>>,
     /// One check of everything at a time.
@@ -142,6 +145,7 @@ impl Uptime {
             pace: options.pace,
             watch: options.watch,
             store_check,
+            own: OnceLock::new(),
             requests: Mutex::default(),
             checking: tokio::sync::Mutex::default(),
             lease,
@@ -150,15 +154,20 @@ impl Uptime {
         })
     }
 
-    /// Begins to follow, to record and to watch. `own` is where this process listens.
+    /// Begins to follow, to record and to watch. `http` and `sockets` are where this process listens.
     ///
     /// # Errors
     /// A sentence if no HTTP client can be made.
-    pub fn start(&self, own: SocketAddr) -> Result<(), String> {
-        let own = reachable(own);
+    pub fn start(&self, http: SocketAddr, sockets: SocketAddr) -> Result<(), String> {
+        let (http, sockets) = (reachable(http), reachable(sockets));
         let checks: Result<Vec<_>, _> =
-            self.board.services().iter().map(|s| self.check_of(&s.target.kind, own)).collect();
-        self.start_with(checks?);
+            self.board.services().iter().map(|s| self.check_of(&s.target.kind, http, sockets)).collect();
+        let checks = checks?;
+        let services = self.board.services().iter().zip(&checks);
+        let listeners = services.filter(|(s, _)| matches!(s.target.kind, Kind::OwnHttp | Kind::OwnWebsocket));
+        let named = listeners.map(|(s, check)| (Arc::clone(s.name()), Arc::clone(check)));
+        self.own.get_or_init(|| named.collect());
+        self.start_with(checks);
         Ok(())
     }
 
@@ -203,18 +212,19 @@ impl Uptime {
         keepers.spawn(async move { recorder.run().await });
     }
 
-    fn check_of(&self, kind: &Kind, own: SocketAddr) -> Result<Arc<dyn Check>, String> {
+    fn check_of(&self, kind: &Kind, http: SocketAddr, sockets: SocketAddr) -> Result<Arc<dyn Check>, String> {
         Ok(match kind {
             Kind::OwnHttp => {
-                let url = format!("http://{own}/health");
+                let url = format!("http://{http}/health");
                 Arc::new(HttpCheck { client: client(false)?, url, status: Some(200) })
             }
-            Kind::OwnWebsocket => Arc::new(SocketIoCheck(own)),
+            Kind::OwnWebsocket => Arc::new(SocketIoCheck(sockets)),
             Kind::Store => Arc::<StoreCheck>::clone(&self.store_check),
             Kind::Http { url, status } => {
                 Arc::new(HttpCheck { client: client(true)?, url: url.clone(), status: *status })
             }
             Kind::Tcp(address) => Arc::new(TcpCheck(address.clone())),
+            Kind::KurrentDb { url, verify, .. } => Arc::new(KurrentDbCheck::new(url, *verify)?),
         })
     }
 

@@ -5,6 +5,9 @@ use std::{fmt, sync::Arc};
 /// The names of this process's own services.
 pub const OWN: [&str; 3] = ["http", "websocket", "database"];
 
+/// The port of a KurrentDB node whose address names none.
+const KURRENTDB_PORT: u16 = 2113;
+
 /// The longest name of a service.
 const MAX_NAME: usize = 64;
 
@@ -22,7 +25,7 @@ pub struct Target {
 pub enum Kind {
     /// A request through this process's own listener.
     OwnHttp,
-    /// A handshake of Engine.IO and Socket.IO through this process's own listener.
+    /// A handshake of Engine.IO and Socket.IO through this process's own listener for sockets.
     OwnWebsocket,
     /// A write and a read in the event store.
     Store,
@@ -35,6 +38,15 @@ pub enum Kind {
     },
     /// A connection to `host:port`.
     Tcp(String),
+    /// A KurrentDB node, asked by gRPC how its cluster is.
+    KurrentDb {
+        /// The address as it was written: `kurrentdb://host:port?tls=false`.
+        address: String,
+        /// Where its gRPC is: `http://host:port` or `https://host:port`.
+        url: String,
+        /// Whether the node's certificate must be one that is trusted.
+        verify: bool,
+    },
 }
 
 /// From how many milliseconds on an answer is no longer excellent, good, or in time at all.
@@ -58,7 +70,7 @@ impl Kind {
             }
             Self::Store => Thresholds { excellent: 50.0, good: 100.0, acceptable: 500.0 },
             // Others' services are reached over networks that are not ours.
-            Self::Http { .. } | Self::Tcp(_) => {
+            Self::Http { .. } | Self::Tcp(_) | Self::KurrentDb { .. } => {
                 Thresholds { excellent: 100.0, good: 500.0, acceptable: 2_000.0 }
             }
         }
@@ -73,7 +85,8 @@ impl Target {
         OWN.into_iter().zip(kinds).map(|(name, kind)| Self { name: name.into(), kind }).collect()
     }
 
-    /// Reads `name=address`: `explorer=https://explorer.example.org/health#204`, `node=tcp://10.0.0.5:4001`.
+    /// Reads `name=address`: `explorer=https://explorer.example.org/health#204`, `node=tcp://10.0.0.5:4001`,
+    /// `store=kurrentdb://10.0.0.6:2113?tls=false`.
     ///
     /// # Errors
     /// What is wrong, in words that name the part.
@@ -130,14 +143,43 @@ impl Kind {
                 port.ok_or("whose address is no tcp://host:port")?;
                 Ok(Self::Tcp(rest.to_owned()))
             }
-            "kurrentdb" | "esdb" | "kurrentdb+discover" | "esdb+discover" => Err(
-                "whose scheme is KurrentDB's gRPC, which cannot be checked yet; a node says how it is at \
-                 http://host:2113/health/live#204"
-                    .to_owned(),
-            ),
-            other => Err(format!("whose scheme '{other}' is none of http, https and tcp")),
+            "kurrentdb" | "esdb" | "kurrentdb+discover" | "esdb+discover" => kurrentdb(address, rest),
+            other => Err(format!("whose scheme '{other}' is none of http, https, tcp and kurrentdb")),
         }
     }
+}
+
+/// What is left of a KurrentDB connection string behind its scheme: one host, and how it is spoken to. As in KurrentDB's
+/// own strings, TLS is used unless they say otherwise.
+fn kurrentdb(address: &str, rest: &str) -> Result<Kind, String> {
+    let (node, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let node = node.trim_end_matches('/');
+    if node.contains('@') {
+        return Err("whose address has credentials in it, which would be shown and logged".to_owned());
+    }
+    let (host, port) = match node.rsplit_once(':') {
+        // The colons of an IPv6 address without a port are its own.
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().unwrap_or(0)),
+        _ => (node, KURRENTDB_PORT),
+    };
+    if host.is_empty() || port == 0 || host.contains(|c: char| c.is_whitespace() || "/,#".contains(c)) {
+        return Err("whose address is no kurrentdb://host:port".to_owned());
+    }
+    let (mut tls, mut verify) = (true, true);
+    for option in options.split('&').filter(|option| !option.is_empty()) {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let wanted = match name.to_ascii_lowercase().as_str() {
+            "tls" => &mut tls,
+            "tlsverifycert" => &mut verify,
+            _ => return Err(format!("whose option '{name}' is none of tls and tlsVerifyCert")),
+        };
+        *wanted = value
+            .to_ascii_lowercase()
+            .parse()
+            .map_err(|_| format!("whose option '{name}' is neither true nor false"))?;
+    }
+    let url = format!("{}://{host}:{port}", if tls { "https" } else { "http" });
+    Ok(Kind::KurrentDb { address: address.to_owned(), url, verify })
 }
 
 impl fmt::Display for Target {
@@ -148,6 +190,7 @@ impl fmt::Display for Target {
             Kind::Http { url, status: None } => f.write_str(url),
             Kind::Http { url, status: Some(status) } => write!(f, "{url}#{status}"),
             Kind::Tcp(address) => write!(f, "tcp://{address}"),
+            Kind::KurrentDb { address, .. } => f.write_str(address),
         }
     }
 }
@@ -163,11 +206,29 @@ mod tests {
             "a.b-c_1=http://[::1]:8080",
             "node=tcp://10.0.0.5:4001",
             "six=tcp://[::1]:4001",
+            "store=kurrentdb://10.0.0.6:2113?tls=false",
         ] {
             assert_eq!(Target::parse(text).unwrap().to_string(), text);
         }
         let kind = Target::parse("e=https://x/y#204").unwrap().kind;
         assert_eq!(kind, Kind::Http { url: "https://x/y".to_owned(), status: Some(204) });
+    }
+
+    #[test]
+    fn a_kurrentdb_node_is_reached_as_its_connection_string_says() {
+        for (address, reached, verified) in [
+            ("kurrentdb://db.example.org", "https://db.example.org:2113", true),
+            ("esdb://db:1113/?tls=true", "https://db:1113", true),
+            ("kurrentdb+discover://db:2114?TLS=False", "http://db:2114", true),
+            ("esdb+discover://[::1]?tlsVerifyCert=false", "https://[::1]:2113", false),
+            ("kurrentdb://[::1]:9?tls=false&tlsVerifyCert=true", "http://[::1]:9", true),
+        ] {
+            let Kind::KurrentDb { url, verify, .. } = Target::parse(&format!("a={address}")).unwrap().kind
+            else {
+                panic!("{address}")
+            };
+            assert_eq!((url.as_str(), verify), (reached, verified), "{address}");
+        }
     }
 
     #[test]
@@ -187,7 +248,13 @@ mod tests {
             ("a=tcp://x", "tcp://host:port"),
             ("a=tcp://x:0", "tcp://host:port"),
             ("a=tcp://:1", "tcp://host:port"),
-            ("a=kurrentdb://x:2113", "cannot be checked yet"),
+            ("a=kurrentdb://", "kurrentdb://host:port"),
+            ("a=kurrentdb://x:0", "kurrentdb://host:port"),
+            ("a=kurrentdb://x:port", "kurrentdb://host:port"),
+            ("a=kurrentdb://x/y", "kurrentdb://host:port"),
+            ("a=kurrentdb://admin:changeit@x:2113", "credentials"),
+            ("a=kurrentdb://x?tls=maybe", "neither true nor false"),
+            ("a=kurrentdb://x?defaultDeadline=5", "'defaultDeadline'"),
         ] {
             let error = Target::parse(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

@@ -64,6 +64,13 @@ impl HealthFeed {
         }
     }
 
+    /// Says how the parts of the service are after something changed. All are told, news or not.
+    pub fn confirmed(&self, services: HealthServices) {
+        let mut now = self.now();
+        *now = services;
+        self.tell(self.status(services));
+    }
+
     /// Says that a watched service changed its state, when, and what is known of it. All are told.
     pub fn changed(
         &self,

@@ -7,10 +7,13 @@ use crate::{
     uptime::StatusChange,
 };
 use event_store::{EventStore, StoreState};
-use models::{HealthServices, PartHealth};
+use models::HealthServices;
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
+    sync::{
+        Notify,
+        broadcast::{Receiver, error::RecvError},
+    },
     time::{Instant, sleep, sleep_until},
 };
 
@@ -39,24 +42,39 @@ pub struct Watched {
 pub async fn watch(watched: Watched, feed: HealthFeed) {
     let Watched { health, store, mut changes, lifecycle } = watched;
     let leaving = lifecycle.reached(Phase::Leaving);
-    let watching = async {
-        let mut patience = CHECK_EVERY;
+    let changed = Notify::new();
+    // By itself: a store that does not answer holds up the checks, and must not hold up the news that it is down.
+    let passing_on = async {
+        loop {
+            next(&mut changes, &feed).await;
+            changed.notify_one();
+        }
+    };
+    let looking = async {
+        let (mut patience, mut news) = (CHECK_EVERY, false);
         loop {
             let state = store.state();
-            let found = health.database().await;
-            feed.found(HealthServices { proxy: PartHealth::Healthy, kurrentdb: found.status.into() });
+            let kurrentdb = health.database().await.status.into();
+            let services = HealthServices { proxy: health.proxy().into(), kurrentdb };
+            if std::mem::take(&mut news) {
+                feed.confirmed(services);
+            } else {
+                feed.found(services);
+            }
             let check = sleep_until(Instant::now() + std::mem::replace(&mut patience, CHECK_EVERY));
             tokio::select! {
                 () = check => {}
                 () = other_than(&*store, &state) => {}
-                () = next(&mut changes, &feed) => patience = SHARED_FOR,
+                // What is known of the store may be as old as an answer is shared; then it is looked at anew.
+                () = changed.notified() => (patience, news) = (SHARED_FOR, true),
             }
         }
     };
     tokio::select! {
         biased;
         () = leaving => {}
-        () = watching => {}
+        () = passing_on => {}
+        () = looking => {}
     }
 }
 

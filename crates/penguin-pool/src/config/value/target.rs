@@ -10,7 +10,7 @@ pub struct Targets(pub Vec<Target>);
 
 impl Value for Targets {
     fn form() -> String {
-        "name=https://host/path#status or name=tcp://host:port, with commas between".to_owned()
+        "name=https://host/path#status, name=tcp://host:port or name=kurrentdb://host:port, with commas between".to_owned()
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -2,6 +2,7 @@
 
 mod check;
 mod hysteresis;
+mod kurrentdb;
 mod network;
 mod store;
 mod watcher;
@@ -9,6 +10,7 @@ mod watcher;
 pub use check::{Check, Seen, look};
 pub(super) use check::{describe, millis};
 pub use hysteresis::{Change, Hysteresis, Patience};
+pub(super) use kurrentdb::KurrentDbCheck;
 pub(super) use network::{HttpCheck, SocketIoCheck, TcpCheck, client};
 pub(super) use store::StoreCheck;
 pub(super) use watcher::{Answer, Request, Watcher};

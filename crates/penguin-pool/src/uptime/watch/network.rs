@@ -2,9 +2,13 @@
 
 use super::check::Check;
 use futures::{SinkExt as _, StreamExt as _};
+use serde::Deserialize;
 use std::{error::Error as _, net::SocketAddr};
 use tokio::net::TcpStream;
-use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{Message, protocol::WebSocketConfig},
+};
 
 /// An HTTP request that must be answered with the right status. Redirects are not followed.
 #[derive(Debug)]
@@ -17,12 +21,16 @@ pub(in crate::uptime) struct HttpCheck {
 
 /// A client for checks: a connection of its own for each, so that a listener that takes no more is found out.
 pub(in crate::uptime) fn client(through_proxies: bool) -> Result<reqwest::Client, String> {
+    builder(through_proxies).build().map_err(|e| format!("no HTTP client can be made: {e}"))
+}
+
+/// What every such client has in common.
+pub(super) fn builder(through_proxies: bool) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("penguin-pool/", env!("CARGO_PKG_VERSION"), " (uptime)"))
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(0);
-    let builder = if through_proxies { builder } else { builder.no_proxy() };
-    builder.build().map_err(|e| format!("no HTTP client can be made: {e}"))
+    if through_proxies { builder } else { builder.no_proxy() }
 }
 
 #[async_trait::async_trait]
@@ -39,7 +47,7 @@ impl Check for HttpCheck {
 }
 
 /// The last cause says what happened; what wraps it repeats the URL.
-fn root(error: &reqwest::Error) -> String {
+pub(super) fn root(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     while let Some(next) = cause.and_then(std::error::Error::source) {
         cause = Some(next);
@@ -58,6 +66,9 @@ impl Check for TcpCheck {
     }
 }
 
+/// The longest message of a handshake, in bytes.
+const LONGEST: usize = 64 << 10;
+
 /// The namespace whose handshake is made.
 const NAMESPACE: &str = "/ws/health";
 
@@ -70,29 +81,44 @@ impl Check for SocketIoCheck {
     async fn check(&self) -> Result<(), String> {
         let stream = TcpStream::connect(self.0).await.map_err(|e| e.to_string())?;
         let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", self.0);
-        let (mut socket, _) =
-            client_async(url, stream).await.map_err(|e| format!("no WebSocket handshake: {e}"))?;
-        let open = text(&mut socket).await?;
-        if !open.starts_with("0{") {
+        // What a handshake says is short: one who says more is not believed.
+        let config = WebSocketConfig::default().max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST));
+        let (mut socket, _) = client_async_with_config(url, stream, Some(config))
+            .await
+            .map_err(|e| format!("no WebSocket handshake: {e}"))?;
+        let opened = text(&mut socket).await?;
+        if !opened.strip_prefix('0').is_some_and(names_a_session) {
             return Err("no Engine.IO handshake: the first packet does not open a session".to_owned());
         }
         send(&mut socket, format!("40{NAMESPACE},")).await?;
         let (connected, refused) = (format!("40{NAMESPACE},"), format!("44{NAMESPACE},"));
         loop {
-            match text(&mut socket).await? {
-                packet if packet.starts_with(&connected) => break,
-                packet if packet.starts_with(&refused) => {
-                    return Err(format!("no Socket.IO handshake: {NAMESPACE} refuses"));
-                }
-                packet if packet == "2" => send(&mut socket, "3".to_owned()).await?,
-                _ => {}
+            let packet = text(&mut socket).await?;
+            if packet.strip_prefix(&connected).is_some_and(names_a_session) {
+                break;
             }
+            if packet.starts_with(&refused) {
+                return Err(format!("no Socket.IO handshake: {NAMESPACE} refuses"));
+            }
+            if packet != "2" {
+                return Err(format!("no Socket.IO handshake: the answer of {NAMESPACE} is no answer"));
+            }
+            send(&mut socket, "3".to_owned()).await?;
         }
         // All is well: how politely the server parts is no part of the check.
         let _ = send(&mut socket, format!("41{NAMESPACE},")).await;
         let _ = socket.close(None).await;
         Ok(())
     }
+}
+
+/// Whether what opens something says what it is called from now on.
+fn names_a_session(json: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Opened {
+        sid: String,
+    }
+    serde_json::from_str::<Opened>(json).is_ok_and(|opened| !opened.sid.is_empty())
 }
 
 async fn send(socket: &mut WebSocketStream<TcpStream>, packet: String) -> Result<(), String> {
@@ -107,6 +133,7 @@ async fn text(socket: &mut WebSocketStream<TcpStream>) -> Result<String, String>
             Some(Ok(Message::Close(_))) | None => {
                 return Err("the WebSocket was closed in the handshake".to_owned());
             }
+            Some(Ok(Message::Binary(_))) => return Err("the handshake is answered in binary".to_owned()),
             Some(Ok(_)) => {}
             Some(Err(e)) => return Err(format!("the WebSocket failed: {e}")),
         }
@@ -116,7 +143,10 @@ async fn text(socket: &mut WebSocketStream<TcpStream>) -> Result<String, String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uptime::{target::Kind, watch::look};
     use axum::{Router, http::StatusCode, routing::get};
+    use models::ServiceState;
+    use std::time::Duration;
     use tokio::net::TcpListener;
     use tokio_tungstenite::accept_async;
 
@@ -194,13 +224,66 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_handshake_that_hangs_after_each_step_is_down_in_time() {
+        for packets in [0, 1, 2] {
+            let (listener, address) = listener().await;
+            let server = tokio::spawn(async move {
+                let (stream, _) = listener.accept().await.unwrap();
+                if packets == 0 {
+                    return futures::future::pending::<()>().await;
+                }
+                let mut socket = accept_async(stream).await.unwrap();
+                if packets == 2 {
+                    socket.send(Message::text(r#"0{"sid":"a","pingInterval":25000}"#)).await.unwrap();
+                }
+                futures::future::pending().await
+            });
+            let (check, thresholds) = (SocketIoCheck(address), Kind::OwnWebsocket.thresholds());
+            let seen = look(&check, Duration::from_millis(200), thresholds, &event_store::SystemClock).await;
+            assert_eq!(seen.status, ServiceState::Down, "{packets}");
+            assert_eq!(seen.sight.error.as_deref(), Some("no answer within 200 ms"), "{packets}");
+            server.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handshake_answered_in_binary_or_at_length_is_a_failure() {
+        for (message, why) in [
+            (Message::binary(vec![0; 9]), "in binary"),
+            (Message::text("0".repeat(LONGEST + 1)), "the WebSocket failed"),
+        ] {
+            let (listener, address) = listener().await;
+            let server = tokio::spawn(async move {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut socket = accept_async(stream).await.unwrap();
+                let _ = socket.send(message).await;
+                while socket.next().await.is_some_and(|frame| frame.is_ok()) {}
+            });
+            let error = SocketIoCheck(address).check().await.unwrap_err();
+            assert!(error.contains(why), "{error}");
+            server.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
     async fn a_handshake_that_stops_anywhere_is_a_failure() {
-        let (checked, _) = played(&["hello"]).await;
-        assert!(checked.unwrap_err().contains("no Engine.IO handshake"));
-        let (checked, _) = played(&["0{}", r#"44/ws/health,{"message":"no"}"#]).await;
-        assert!(checked.unwrap_err().contains("/ws/health refuses"));
-        let (checked, _) = played(&["0{}"]).await;
-        assert!(checked.unwrap_err().contains("closed in the handshake"));
+        const OPEN: &str = r#"0{"sid":"a"}"#;
+        for (packets, why) in [
+            (&["hello"] as &[&str], "no Engine.IO handshake"),
+            (&["0{}"], "no Engine.IO handshake"),
+            (&[r#"0{"sid":""}"#], "no Engine.IO handshake"),
+            (&["42/ws/health,[]"], "no Engine.IO handshake"),
+            (&[OPEN], "closed in the handshake"),
+            (&[OPEN, r#"44/ws/health,{"message":"no"}"#], "/ws/health refuses"),
+            (&[OPEN, "40/ws/health,{}"], "is no answer"),
+            (&[OPEN, "40{\"sid\":\"b\"}"], "is no answer"),
+            (&[OPEN, "\u{0}\u{1}"], "is no answer"),
+            (&[OPEN, "2", "1"], "is no answer"),
+        ] {
+            let (checked, _) = played(packets).await;
+            let error = checked.unwrap_err();
+            assert!(error.contains(why), "{packets:?}: {error}");
+        }
 
         let (listener, address) = listener().await;
         tokio::spawn(async move { axum::serve(listener, Router::new()).await });
