@@ -1,10 +1,13 @@
 //! Sockets in numbers: 5,000 clients told of changes of health, 1,000 subscribers of streams, and readers that stop.
 //!
-//! `cargo bench -p penguin-pool --bench sockets`. The clients are a process of their own (this program again), so that
+//! `cargo bench -p penguin-pool --bench sockets`, and with `SOCKETS_SCALE=0.01` before it a hundredth of the clients, to see
+//! that it works. It raises its soft limit of open files to the hard one, and says so if that is not enough. The clients are a process of their own (this program again), so that
 //! the server's CPU time and memory are the server's alone; they share the machine's cores all the same.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::cast_precision_loss,
     reason = "a benchmark speaks, and may panic"
 )]
@@ -32,23 +35,39 @@ use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, sync::broadcast, time};
 
-const CLIENTS: usize = 5000;
 const CHANGES: usize = 40;
-const SUBSCRIBERS: usize = 1000;
 const SECONDS: usize = 5;
-const STOPPED: usize = 200;
+
+/// How many clients there are.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    clients: usize,
+    subscribers: usize,
+    stopped: usize,
+}
+
+impl Scale {
+    fn wanted() -> Self {
+        let scale: f64 =
+            std::env::var("SOCKETS_SCALE").map_or(1.0, |s| s.parse().expect("SOCKETS_SCALE is a number"));
+        let scaled = |full: f64| ((full * scale) as usize).max(1);
+        Self { clients: scaled(5000.0), subscribers: scaled(1000.0), stopped: scaled(200.0) }
+    }
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.get(1).is_some_and(|a| a == "clients") {
         return clients::run(&serde_json::from_str(&arguments[2]).unwrap());
     }
+    let scale = Scale::wanted();
+    process::allow_open_files(scale.clients + 100);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let bare = bare().await;
-        health(bare).await;
-        streams().await;
-        stopped().await;
+        let bare = bare(scale).await;
+        health(scale, bare).await;
+        streams(scale).await;
+        stopped(scale).await;
     });
 }
 
@@ -91,7 +110,7 @@ fn now() -> i64 {
 }
 
 /// The limit: the same bytes, written to as many connections by tasks that do nothing else.
-async fn bare() -> Report {
+async fn bare(Scale { clients, .. }: Scale) -> Report {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let told = broadcast::Sender::<Arc<[u8]>>::new(64);
@@ -109,8 +128,7 @@ async fn bare() -> Report {
             });
         }
     });
-    let mut clients =
-        Load { kind: "bare".into(), address, clients: CLIENTS, messages: CHANGES }.begin().await;
+    let mut load = Load { kind: "bare".into(), address, clients, messages: CHANGES }.begin().await;
     let began = cpu();
     for _ in 0..CHANGES {
         let body = change().to_string();
@@ -120,8 +138,8 @@ async fn bare() -> Report {
         told.send(frame.into()).unwrap();
         time::sleep(Duration::from_millis(250)).await;
     }
-    let mut report = clients.end().await;
-    report.cpu_us = (cpu() - began).as_secs_f64() * 1e6 / (CLIENTS * CHANGES) as f64;
+    let mut report = load.end().await;
+    report.cpu_us = (cpu() - began).as_secs_f64() * 1e6 / (clients * CHANGES) as f64;
     report
 }
 
@@ -135,12 +153,12 @@ fn change() -> Value {
     })
 }
 
-async fn health(bare: Report) {
+async fn health(Scale { clients, .. }: Scale, bare: Report) {
     let server = serve().await;
     let before = resident();
-    let load = Load { kind: "health".into(), address: server.address, clients: CLIENTS, messages: CHANGES };
-    let mut clients = load.begin().await;
-    let memory = (resident() - before) as f64 / CLIENTS as f64 / 1024.0;
+    let load = Load { kind: "health".into(), address: server.address, clients, messages: CHANGES };
+    let mut load = load.begin().await;
+    let memory = (resident() - before) / clients as f64 / 1024.0;
     let began = cpu();
     for _ in 0..CHANGES {
         let error = Some(format!("at={}", now()));
@@ -148,12 +166,12 @@ async fn health(bare: Report) {
         server.health.changed("database", ServiceState::Down, DateTime::from_millis(0), metadata);
         time::sleep(Duration::from_millis(250)).await;
     }
-    let report = clients.end().await;
-    let each = (cpu() - began).as_secs_f64() * 1e6 / (CLIENTS * CHANGES) as f64;
+    let report = load.end().await;
+    let each = (cpu() - began).as_secs_f64() * 1e6 / (clients * CHANGES) as f64;
     println!(
-        "/ws/health, {CLIENTS} clients, {CHANGES} changes, {} of {} messages",
+        "/ws/health, {clients} clients, {CHANGES} changes, {} of {} messages",
         report.received,
-        CLIENTS * CHANGES
+        clients * CHANGES
     );
     println!(
         "  server's CPU time a message    {each:>9.2} µs      limit {:>9.2} µs (bare writes)",
@@ -180,14 +198,14 @@ async fn append(server: &Server, stream: &str, filler: &str, count: usize) {
     server.store.append(&name, ExpectedState::Any, events.collect()).await.unwrap();
 }
 
-async fn streams() {
-    for (kind, per_second, fan_out) in [("streams", 1000, 1), ("one-stream", 20, SUBSCRIBERS)] {
+async fn streams(Scale { subscribers, .. }: Scale) {
+    for (kind, per_second, fan_out) in [("streams", 1000, 1), ("one-stream", 20, subscribers)] {
         let server = serve().await;
         let before = resident();
-        let messages = per_second * SECONDS * fan_out / SUBSCRIBERS;
-        let load = Load { kind: kind.into(), address: server.address, clients: SUBSCRIBERS, messages };
-        let mut clients = load.begin().await;
-        let idle = (resident() - before) as f64 / SUBSCRIBERS as f64 / 1024.0;
+        let messages = per_second * SECONDS * fan_out / subscribers;
+        let load = Load { kind: kind.into(), address: server.address, clients: subscribers, messages };
+        let mut load = load.begin().await;
+        let idle = (resident() - before) / subscribers as f64 / 1024.0;
         let began = cpu();
         let mut tick = time::interval(Duration::from_millis(50));
         let filler = "x".repeat(250);
@@ -197,19 +215,19 @@ async fn streams() {
             join_all((0..at_once).map(|n| {
                 let (server, filler) = (&server, &filler);
                 async move {
-                    let stream = if fan_out == 1 { (round * at_once + n) % SUBSCRIBERS } else { 0 };
+                    let stream = if kind == "streams" { (round * at_once + n) % subscribers } else { 0 };
                     append(server, &format!("s-{stream}"), filler, 1).await;
                 }
             }))
             .await;
         }
-        let report = clients.end().await;
+        let report = load.end().await;
         let used = (cpu() - began).as_secs_f64();
-        let memory = (resident() - before) as f64 / SUBSCRIBERS as f64 / 1024.0;
-        let delivered = SUBSCRIBERS * messages;
+        let memory = (resident() - before) / subscribers as f64 / 1024.0;
+        let delivered = subscribers * messages;
         println!(
-            "/ws/streams, {SUBSCRIBERS} subscribers of {}, {per_second} events/s for {SECONDS} s, {} of {delivered} messages",
-            if fan_out == 1 { "a stream each" } else { "one stream" },
+            "/ws/streams, {subscribers} subscribers of {}, {per_second} events/s for {SECONDS} s, {} of {delivered} messages",
+            if kind == "streams" { "a stream each" } else { "one stream" },
             report.received
         );
         println!(
@@ -224,18 +242,18 @@ async fn streams() {
 }
 
 /// Readers that subscribe to 40 MB and read nothing of it.
-async fn stopped() {
+async fn stopped(Scale { stopped, .. }: Scale) {
     let server = serve().await;
     for _ in 0..100 {
         append(&server, "large", &"x".repeat(4000), 100).await;
     }
     let before = resident();
-    let load = Load { kind: "stopped".into(), address: server.address, clients: STOPPED, messages: 0 };
-    let mut clients = load.begin().await;
+    let load = Load { kind: "stopped".into(), address: server.address, clients: stopped, messages: 0 };
+    let mut load = load.begin().await;
     // Long enough for a server without bounds to push everything.
     time::sleep(Duration::from_secs(5)).await;
-    let memory = (resident() - before) as f64 / STOPPED as f64 / 1024.0;
-    println!("/ws/streams, {STOPPED} subscribers that read nothing of 40 MB each");
+    let memory = (resident() - before) / stopped as f64 / 1024.0;
+    println!("/ws/streams, {stopped} subscribers that read nothing of 40 MB each");
     println!("  server's memory a subscriber   {memory:>9.1} KiB");
-    clients.end().await;
+    load.end().await;
 }

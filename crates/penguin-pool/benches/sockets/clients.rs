@@ -91,8 +91,10 @@ pub(crate) fn run(load: &Load) {
         if load.kind == "stopped" {
             tokio::time::sleep(std::time::Duration::from_secs(7)).await;
         } else {
-            for client in clients {
-                client.await.unwrap();
+            // What does not come is missed in the report, and not waited for.
+            let all = futures::future::try_join_all(clients);
+            if let Ok(all) = tokio::time::timeout(std::time::Duration::from_secs(60), all).await {
+                all.unwrap();
             }
         }
         println!("{}", serde_json::to_string(&report(&seen)).unwrap());
