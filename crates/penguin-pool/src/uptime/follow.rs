@@ -140,9 +140,14 @@ impl Follower {
         if *self.role.borrow() != Role::Recording || progress.last != Some(revision) {
             return;
         }
-        progress.since_snapshot = 0;
-        if let Err(error) = snapshot::keep(&self.streams, &self.service, revision, event_id).await {
-            tracing::debug!(stream = %self.service.stream, %error, "no snapshot can be kept now; the next is due as always");
+        match snapshot::keep(&self.streams, &self.service, revision, event_id).await {
+            Ok(true) => progress.since_snapshot = 0,
+            // With the next word, which is a minute away at most.
+            Ok(false) => {}
+            Err(error) => {
+                progress.since_snapshot = 0;
+                tracing::debug!(stream = %self.service.stream, %error, "no snapshot can be kept now; the next is due as always");
+            }
         }
     }
 }

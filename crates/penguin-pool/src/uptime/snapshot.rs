@@ -39,14 +39,14 @@ pub(super) async fn keep(
     service: &Service,
     revision: Revision,
     event_id: Uuid,
-) -> Result<()> {
-    let Some(history) = service.keep() else { return Ok(()) };
+) -> Result<bool> {
+    let Some(history) = service.keep() else { return Ok(false) };
     let stream = stream_of(service)?;
     streams.system(&stream, &format!("Snapshots of the uptime of the service {}", service.name()), 2).await?;
     let data = serde_json::to_value(Snapshot { revision, event_id, history })
         .map_err(|e| Error::Internal(format!("a snapshot cannot be written: {e}")))?;
     let event = words::event(streams.ids.next_id(), KEPT, &data);
-    streams.store.append(&stream, ExpectedState::Any, vec![event]).await.map(|_| ())
+    streams.store.append(&stream, ExpectedState::Any, vec![event]).await.map(|_| true)
 }
 
 /// The newest snapshot of a service that fits its stream, and the revision that it goes up to.
