@@ -146,7 +146,7 @@ pub(crate) struct Settings {
     pub(crate) resolve_links: bool,
     /// Measure how long each consumer takes.
     pub(crate) extra_statistics: bool,
-    /// After so long an event that was not acknowledged is sent again; 0 is the next tick of a second.
+    /// After so long an event that was not acknowledged is sent again; rounded up to whole seconds, and one at least.
     pub(crate) message_timeout: Duration,
     /// An event that would be sent again more often is parked.
     pub(crate) max_retry_count: u32,

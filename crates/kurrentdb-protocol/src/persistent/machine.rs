@@ -8,7 +8,7 @@
 use super::{
     Place, Settings,
     info::Latencies,
-    ledger::Ledger,
+    ledger::{Ledger, TICK},
     strategy::{Choice, Dealer},
 };
 use event_store::{ResolvedEvent, Revision};
@@ -467,8 +467,7 @@ impl Machine {
     fn send(&mut self, turn: Turn, id: ConsumerId, bucket: Option<usize>, now: Duration) {
         let Some(message) = self.waiting.remove(&turn) else { return };
         let number = turn.number();
-        let timeout = self.settings.message_timeout;
-        let expires = now.saturating_add(if timeout.is_zero() { super::ledger::TICK } else { timeout });
+        let expires = now.saturating_add(whole_ticks(self.settings.message_timeout));
         self.sent += 1;
         if let Some(consumer) = self.consumers.get_mut(&id) {
             consumer.under_way.insert(number);
@@ -480,4 +479,11 @@ impl Machine {
         self.effects.push(Effect::Send { consumer: id, number, event, retries });
         self.under_way.insert(number, UnderWay { message, consumer: id, bucket, sent: now, expires });
     }
+}
+
+/// A time-out as it is kept: KurrentDB looks once a second, and there are clients that hold acknowledgements back for a
+/// fraction of one.
+fn whole_ticks(timeout: Duration) -> Duration {
+    let ticks = timeout.as_nanos().div_ceil(TICK.as_nanos()).max(1);
+    TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
 }

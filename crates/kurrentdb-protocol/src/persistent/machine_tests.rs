@@ -108,6 +108,22 @@ fn an_acknowledgement_that_is_late_counts_if_the_event_is_under_way_to_another()
 }
 
 #[test]
+fn time_outs_are_kept_in_whole_seconds() {
+    for (asked, kept) in [(0, 1_000), (100, 1_000), (1_000, 1_000), (1_001, 2_000), (30_000, 30_000)] {
+        let settings =
+            Settings { message_timeout: Duration::from_millis(asked), ..settings(Strategy::RoundRobin) };
+        let mut machine = Machine::new(Arc::new(settings), None, MUCH);
+        machine.joined(1, 1);
+        arrive(&mut machine, 0..1);
+        machine.advance(Duration::ZERO);
+        let kept = Duration::from_millis(kept);
+        assert_eq!(machine.next_wake(), Some(kept));
+        assert_eq!(sent(&machine.advance(kept - Duration::from_nanos(1))), []);
+        assert_eq!(sent(&machine.advance(kept)), [(1, 0, 1)]);
+    }
+}
+
+#[test]
 fn two_events_with_one_id_are_two_events() {
     let mut machine = machine(Strategy::RoundRobin);
     machine.joined(1, 5);

@@ -7,6 +7,7 @@ mod batches;
 mod input;
 mod node;
 mod persistent;
+mod persistent_failures;
 mod reads;
 mod subscriptions;
 mod support;

@@ -62,6 +62,11 @@ pub(crate) async fn start_refusing(refused: &'static [&'static str]) -> Started 
     serve_refusing(Arc::clone(&store), Some(store), gate, Limits::default(), None, refused).await
 }
 
+/// A node that keeps what is its own by way of another store than its callers'.
+pub(crate) async fn start_with_own(store: Arc<dyn EventStore>, own: Arc<dyn EventStore>) -> Started {
+    serve_over(store, Some(own), |store| Arc::new(OpenGate(store)), Limits::default(), None).await
+}
+
 /// A node that has no store of its own.
 pub(crate) async fn start_without_own() -> Started {
     let store = Arc::new(Engine::open(Options::in_memory()).unwrap());
