@@ -28,6 +28,9 @@ pub enum Error {
     /// The stream was tombstoned, or (for an append with [`ExpectedState::StreamExists`]) softly deleted.
     #[error("Event stream '{0}' is deleted.")]
     StreamDeleted(StreamName),
+    /// What stood in the stream was erased for good, and nothing can be written there.
+    #[error("What stood in event stream '{0}' was erased.")]
+    Erased(StreamName),
     /// The caller may not do this.
     #[error("Access to stream '{0}' is denied.")]
     AccessDenied(StreamName),
@@ -86,6 +89,7 @@ impl Error {
             Self::WrongExpectedRevision { .. } => ErrorCode::WrongExpectedRevision,
             Self::StreamNotFound(_) => ErrorCode::StreamNotFound,
             Self::StreamDeleted(_) => ErrorCode::StreamDeleted,
+            Self::Erased(_) => ErrorCode::UserErased,
             Self::AccessDenied(_) => ErrorCode::PermissionDenied,
             Self::EventTooLarge { .. } => ErrorCode::EventTooLarge,
             Self::AppendTooLarge { .. } => ErrorCode::PayloadTooLarge,

@@ -19,6 +19,7 @@ use event_store_embedded::{Engine, Options};
 use penguin_pool::{
     app::{Parts, Service},
     config::{Config, Inputs},
+    security::Keys,
     server::Listeners,
 };
 use std::{net::SocketAddr, sync::Arc, time::Instant};
@@ -75,8 +76,13 @@ async fn start(directory: &tempfile::TempDir) -> Service {
     let config = Config::from_inputs(&inputs).unwrap();
     let listeners = Listeners::bind(&config.settings).await.unwrap();
     let store = Engine::open(Options::at(directory.path().join("data"))).unwrap();
-    let parts =
-        Parts { config, store: Arc::new(store), clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) };
+    let parts = Parts {
+        config,
+        store: Arc::new(store),
+        keys: Keys::none(),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+    };
     Service::start(listeners, parts).await.unwrap()
 }
 

@@ -14,7 +14,10 @@ use crate::{
     http::{self, Documents},
     kurrentdb::{self, Listening, Passage},
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
-    security::{Caller, Gate},
+    security::{
+        Caller, Encrypted, Gate, Keys,
+        keys::{FileKeyStore, KeysError, Ring},
+    },
     server::{self, End, Listeners},
     status::{self, About},
     streams::{self, Streams},
@@ -29,9 +32,10 @@ use futures::{
     FutureExt as _,
     future::{BoxFuture, try_join_all},
 };
-use models::{HealthStatus, ListenerHealth, ServiceState, WatchedHealth};
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use models::{HealthStatus, ListenerHealth, ServiceState, UserStream, WatchedHealth};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinHandle};
+use zeroize::Zeroizing;
 
 /// What a service is made of.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub struct Parts {
     pub config: Config,
     /// The store, opened.
     pub store: Arc<dyn EventStore>,
+    /// The keys of users' data.
+    pub keys: Keys,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
@@ -114,9 +120,10 @@ pub fn api(
     sockets_port: u16,
     lifecycle: &Lifecycle,
 ) -> Result<Api, String> {
-    let Parts { config, store, clock, ids } = parts;
+    let Parts { config, store, keys, clock, ids } = parts;
     let measured = Arc::new(Measured::new(Arc::clone(store), Arc::clone(clock)));
-    let gate = Gate::new(Arc::<Measured>::clone(&measured));
+    let encrypted = Encrypted::new(Arc::<Measured>::clone(&measured), keys.clone());
+    let gate = Gate::new(Arc::new(encrypted));
     let about = Arc::new(About::new(config, address.port(), Arc::clone(clock)));
     let read_models: Arc<dyn ReadModels> = Arc::new(Followers { catalogue: catalogue.clone() });
     let probe = Probe::new(probe::Parts {
@@ -146,7 +153,7 @@ pub fn api(
         ),
     })?);
     let streams = Streams::new(gate.clone(), catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
-    let users = Users::new(gate.clone(), catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
+    let users = Users::new(gate.clone(), catalogue.clone(), keys.clone(), Arc::clone(clock), Arc::clone(ids));
     let feed = HealthFeed::new(Arc::clone(clock));
     let sockets = Sockets::new(websocket::Options {
         allowed_origins: config.settings.allowed_origins.0.clone(),
@@ -273,6 +280,47 @@ pub fn catalogue_place(data: &DataDir) -> Place {
     data.path().map_or(Place::Memory, |directory| Place::File(directory.join("catalogue.sqlite")))
 }
 
+/// How the catalogue of a store is kept. What is encrypted is not indexed by what is in it.
+#[must_use]
+pub fn catalogue_options(settings: &Settings) -> Options {
+    let options = Options::new(catalogue_place(&settings.data_dir));
+    if settings.encryption_key.is_none() && settings.encryption_key_file.is_none() {
+        return options;
+    }
+    Options { indexed: Arc::new(|stream| UserStream::split(stream.as_str()).is_none()), ..options }
+}
+
+/// Opens the keys of users' data. Nothing is changed by that.
+///
+/// # Errors
+/// A line that names the setting: a key that is none, or does not fit the key store.
+pub async fn open_keys(settings: &Settings) -> Result<Keys, String> {
+    let ring = match (&settings.encryption_key, &settings.encryption_key_file) {
+        (Some(key), _) => Ring::parse(key.expose()).map_err(|e| format!("ENCRYPTION_KEY: {e}"))?,
+        (None, Some(path)) => {
+            let read = std::fs::read_to_string(path).map(Zeroizing::new);
+            let text = read.map_err(|e| format!("ENCRYPTION_KEY_FILE: {path} cannot be read: {e}"))?;
+            let ring = Ring::parse(&text).map_err(|e| format!("ENCRYPTION_KEY_FILE: {path}: {e}"))?;
+            Some(ring.ok_or_else(|| format!("ENCRYPTION_KEY_FILE: there is no key in {path}"))?)
+        }
+        (None, None) => None,
+    };
+    let store = match (&settings.key_store, settings.data_dir.path()) {
+        (Some(path), _) => FileKeyStore::open(Path::new(path)),
+        (None, Some(directory)) => {
+            let mut path = directory.components().as_path().as_os_str().to_owned();
+            path.push(".keys");
+            FileKeyStore::open(Path::new(&path))
+        }
+        (None, None) => Ok(FileKeyStore::in_memory()),
+    };
+    let store = store.map_err(|e| format!("KEY_STORE: {e}"))?;
+    Keys::open(ring, Arc::new(store)).await.map_err(|e| match e {
+        KeysError::Unfit(line) => line,
+        other => format!("KEY_STORE: {other}"),
+    })
+}
+
 /// A service that runs.
 #[derive(Debug)]
 pub struct Service {
@@ -302,7 +350,7 @@ impl Service {
         let address = address_of(&listeners.http)?;
         let sockets_address = listeners.sockets.as_ref().map_or(Ok(address), address_of)?;
         let lifecycle = Lifecycle::new();
-        let options = Options::new(catalogue_place(&parts.config.settings.data_dir));
+        let options = catalogue_options(&parts.config.settings);
         let catalogue = Catalogue::open(options, Arc::clone(&parts.store), Arc::clone(&parts.clock))
             .await
             .map_err(|e| e.to_string())?;

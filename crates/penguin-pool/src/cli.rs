@@ -6,6 +6,7 @@ use crate::{
     config::{self, Config, DataDir, Host, Inputs, Value},
     http::Documents,
     ops::Lifecycle,
+    security::Keys,
     serve::{serve, serve_kurrentdb, unopenable},
 };
 use clap::{Parser, Subcommand};
@@ -105,6 +106,11 @@ enum Command {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// The keys of users' data.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Serve KurrentDB's protocol alone: an instant KurrentDB for other projects' tests.
     ///
     /// It prints its connection string when it is ready, and runs until SIGTERM, SIGINT or SIGHUP. Whoever reaches the port is
@@ -120,6 +126,15 @@ enum Command {
         #[arg(long, default_value = ":memory:", value_parser = <DataDir as Value>::parse)]
         data: DataDir,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Wrap every user's key by the first of `ENCRYPTION_KEY`.
+    ///
+    /// The service must not run on the same key store meanwhile. No event is read or written. After it, the other keys of
+    /// `ENCRYPTION_KEY` are needed no more.
+    Rotate,
 }
 
 const EXAMPLES: &str = "\
@@ -164,6 +179,7 @@ fn execute(command: Command) -> Result<(), Failure> {
             if check { check_documents(&documents, &out) } else { Ok(documents.write_to(&out)?) }
         }
         Command::Rebuild { accept_loss } => block_on(rebuild(Config::load()?, accept_loss))?,
+        Command::Keys { command: KeysCommand::Rotate } => block_on(rotate(Config::load()?))?,
         Command::Kurrentdb { port, host, data } => {
             block_on(serve_kurrentdb(&host, port, &data, |connection| print(&format!("{connection}\n"))))?
         }
@@ -196,7 +212,7 @@ async fn documents() -> Result<Documents, Failure> {
     let options = Options::new(app::catalogue_place(&DataDir::Memory));
     let catalogue = Catalogue::open(options, Arc::clone(&store), clock.clone()).await.map_err(other)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.settings.http_port));
-    let parts = Parts { config, store, clock, ids };
+    let parts = Parts { config, store, keys: Keys::none(), clock, ids };
     let api = app::api(&parts, &catalogue, address, parts.config.settings.ws_port, &Lifecycle::new())
         .map_err(other)?;
     catalogue.stop().await;
@@ -219,7 +235,15 @@ fn check_documents(documents: &Documents, directory: &Path) -> Result<(), Failur
     )))
 }
 
+async fn rotate(config: Config) -> Result<(), Failure> {
+    let settings = |message| Failure { code: FailureCode::Settings, message };
+    let keys = app::open_keys(&config.settings).await.map_err(settings)?;
+    let count = keys.rotate().await.map_err(|e| settings(e.to_string()))?;
+    print(&format!("{count} keys were wrapped by the first key of ENCRYPTION_KEY; no event was touched\n"))
+}
+
 async fn rebuild(config: Config, accept_loss: bool) -> Result<(), Failure> {
+    let options = app::catalogue_options(&config.settings);
     let data = config.settings.data_dir;
     if !data.path().is_some_and(Path::is_dir) {
         let message =
@@ -234,7 +258,6 @@ async fn rebuild(config: Config, accept_loss: bool) -> Result<(), Failure> {
         opened = app::open_store_without_the_lost(&data, clock.clone(), Arc::new(RandomIds)).await;
     }
     let store = opened.map_err(|e| unopenable(&data, &e))?;
-    let options = Options::new(app::catalogue_place(&data));
     let mut told = 0;
     let tell = |progress: Progress| {
         // A line for each tenth: enough to see it move, and little enough for a log.

@@ -48,6 +48,10 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
             None
         }
     };
+    // Before the store: a wrong key changes nothing.
+    let keys = app::open_keys(&config.settings)
+        .await
+        .map_err(|message| Failure { code: FailureCode::Settings, message })?;
     let data = config.settings.data_dir.clone();
     let ids = Arc::new(RandomIds);
     if let Some(address) = face.as_ref().and_then(|f| f.local_addr().ok()).filter(|a| !a.ip().is_loopback()) {
@@ -58,7 +62,7 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
         tracing::debug!(data = data_shown(&data), "opening the store");
         let store =
             app::open_store(&data, clock.clone(), ids.clone()).await.map_err(|e| unopenable(&data, &e))?;
-        let parts = Parts { config, store, clock: clock.clone(), ids };
+        let parts = Parts { config, store, keys, clock: clock.clone(), ids };
         Service::start(listeners, parts).await.map_err(failed)
     };
     let mut service = tokio::select! {

@@ -75,7 +75,8 @@ impl Builder {
                 .expect("an opened store"),
         };
         let listeners = Listeners::bind(&config.settings).await.expect("free ports");
-        let parts = Parts { config, store, clock: self.clock, ids };
+        let keys = app::open_keys(&config.settings).await.expect("good keys");
+        let parts = Parts { config, store, keys, clock: self.clock, ids };
         let service = Service::start(listeners, parts).await.expect("a started service");
         TestService {
             url: format!("http://{}", service.address()),

@@ -5,12 +5,13 @@ use super::{
     UserPreferences, UserProfile,
 };
 use crate::{
-    DateTime, JsonObject, Mark, PageLimit, ReadDirection, UserDataType,
+    DateTime, Event, JsonObject, Mark, PageLimit, ReadDirection, UserDataType,
     stream::{all_required, blank_is_none},
 };
 use garde::Validate;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// A user.
@@ -409,6 +410,55 @@ pub struct UserPage {
     /// True if the newest writes may be missing.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub stale: bool,
+}
+
+/// A user that was erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserErased {
+    /// Always true.
+    #[schemars(extend("const" = true))]
+    pub erased: bool,
+    /// Whether there was a key that was destroyed: what it encrypted is unreadable in every copy. Without one, what stood
+    /// in the log in plain stays in its files and backups.
+    pub key_destroyed: bool,
+    /// How many streams were closed now.
+    pub streams_closed: u64,
+    /// True if the newest streams may not be closed yet: ask again.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub stale: bool,
+}
+
+/// All that a user has.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserExport {
+    /// The user.
+    #[schemars(example = &"bob")]
+    pub user_id: String,
+    /// When it was begun.
+    pub exported_at: DateTime,
+    /// The streams that keep it.
+    pub streams: Vec<UserExportStream>,
+}
+
+/// A stream of a user's, whole.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = all_required)]
+pub struct UserExportStream {
+    /// The stream.
+    #[schemars(example = &"user-bob-profile")]
+    pub name: String,
+    /// What kind of data it keeps.
+    #[serde(rename = "type")]
+    pub data_type: UserDataType,
+    /// Which part of that kind; null for all of it.
+    pub category: Option<String>,
+    /// Its metadata, as the store keeps it.
+    pub metadata: Map<String, Value>,
+    /// All its events, oldest first.
+    pub events: Vec<Event>,
 }
 
 /// A loan or an offer that was deleted.

@@ -7,7 +7,7 @@ const DEFAULT_PASSWORD: &str = "changeit";
 
 /// Checks what no single setting can.
 pub(super) fn check(config: &Config) -> Result<(), Refusal> {
-    let rules = [store_choice, default_password, memory_in_public, check_in_time];
+    let rules = [store_choice, default_password, memory_in_public, check_in_time, one_ring];
     let faults: Vec<String> = rules.into_iter().filter_map(|rule| rule(config)).collect();
     if faults.is_empty() { Ok(()) } else { Err(Refusal(faults)) }
 }
@@ -89,4 +89,11 @@ fn check_in_time(config: &Config) -> Option<String> {
             config.origin("UPTIME_INTERVAL")
         )
     })
+}
+
+/// Two rings, and nobody could say which of them encrypts.
+fn one_ring(config: &Config) -> Option<String> {
+    let settings = &config.settings;
+    (settings.encryption_key.is_some() && settings.encryption_key_file.is_some())
+        .then(|| "ENCRYPTION_KEY: ENCRYPTION_KEY_FILE is set as well; write one of them".to_owned())
 }

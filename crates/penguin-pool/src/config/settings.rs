@@ -41,6 +41,14 @@ settings! {
     /// The web origins that browsers may call from, separated by commas.
     allowed_origins: Origins = "ALLOWED_ORIGINS",
         Preset::ByReach { local: "http://localhost:3000,http://localhost:5173", public: "" };
+    /// The key that encrypts users' data: 32 bytes as 64 hexadecimal digits or as base64. Of several, with commas between, the
+    /// first encrypts and all decrypt. Without one, users' data is kept in plain.
+    encryption_key: Option<Secret> = "ENCRYPTION_KEY", Preset::Unset;
+    /// A file of such keys, in place of `ENCRYPTION_KEY`.
+    encryption_key_file: Option<String> = "ENCRYPTION_KEY_FILE", Preset::Unset;
+    /// The file that keeps each user's own key, wrapped by `ENCRYPTION_KEY`: back it up, and not together with the events.
+    /// `DATA_DIR` with `.keys` behind it unless set.
+    key_store: Option<String> = "KEY_STORE", Preset::Unset;
     /// What is logged: a level, and after it exceptions by module, such as `info,penguin_pool=debug`.
     log_level: LogFilter = "LOG_LEVEL", Preset::Always("info");
     /// How it is logged.

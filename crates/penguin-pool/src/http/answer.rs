@@ -8,12 +8,15 @@ use aide::{
 };
 use axum::{
     Json,
+    body::{Body, Bytes},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::Stream;
 use models::DateTime;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::marker::PhantomData;
 
 /// The envelope of every successful answer of `/api/streams`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -106,6 +109,52 @@ impl OperationOutput for Svg {
             content: [("image/svg+xml".to_owned(), media)].into_iter().collect(),
             ..ApiResponse::default()
         })
+    }
+
+    fn inferred_responses(ctx: &mut GenContext, op: &mut Operation) -> Vec<(Option<ApiStatus>, ApiResponse)> {
+        Self::operation_response(ctx, op).map(|r| (Some(ApiStatus::Code(200)), r)).into_iter().collect()
+    }
+}
+
+/// 200: a JSON document without the envelope, to be kept as a file, written while it is read. `T` is what it is.
+pub struct Download<T> {
+    name: String,
+    body: Body,
+    document: PhantomData<fn() -> T>,
+}
+
+impl<T> Download<T> {
+    /// A document of these pieces, and the name to keep it under. An error among them cuts the answer off.
+    pub fn new(name: String, pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Self {
+        Self { name, body: Body::from_stream(pieces), document: PhantomData }
+    }
+}
+
+impl<T> std::fmt::Debug for Download<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Download").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<T> IntoResponse for Download<T> {
+    fn into_response(self) -> Response {
+        // No character that needs quoting: whoever names a file keeps to letters, digits and `._-`.
+        let name: String =
+            self.name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
+        let headers = [
+            (header::CONTENT_TYPE, "application/json".to_owned()),
+            (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
+            (header::CACHE_CONTROL, "no-store".to_owned()),
+        ];
+        (headers, self.body).into_response()
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for Download<T> {
+    type Inner = T;
+
+    fn operation_response(ctx: &mut GenContext, op: &mut Operation) -> Option<ApiResponse> {
+        document::<T>(ctx, op, "A document to be kept")
     }
 
     fn inferred_responses(ctx: &mut GenContext, op: &mut Operation) -> Vec<(Option<ApiStatus>, ApiResponse)> {

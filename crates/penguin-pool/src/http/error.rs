@@ -179,6 +179,10 @@ impl From<Error> for ApiError {
             Error::StreamDeleted(stream) => {
                 Self::new(code, format!("Stream '{stream}' was deleted")).stream(stream.as_str())
             }
+            Error::Erased(stream) => {
+                Self::new(code, format!("Stream '{stream}' was its user's, who was erased"))
+                    .stream(stream.as_str())
+            }
             Error::AccessDenied(stream) => {
                 Self::new(code, format!("Access to stream '{stream}' is denied")).stream(stream.as_str())
             }

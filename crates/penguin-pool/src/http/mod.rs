@@ -19,7 +19,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Checked, Created, Success, Svg};
+pub use answer::{Checked, Created, Download, Success, Svg};
 pub use context::{Context, RequestId, context, now};
 pub use documents::{Documents, build, nothing};
 pub use error::{ApiError, Detail, ErrorBody};

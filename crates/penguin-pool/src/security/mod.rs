@@ -1,8 +1,12 @@
 //! Who calls, and the store as that caller may use it.
 
 mod authorized;
+mod encrypted;
+pub mod keys;
 pub mod permission;
 
+pub use encrypted::Encrypted;
+pub use keys::Keys;
 pub use permission::Right;
 
 use authorized::Authorized;

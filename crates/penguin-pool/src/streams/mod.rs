@@ -17,6 +17,7 @@ mod write;
 pub use error::StreamsError;
 pub use feed::{Feed, FeedFrame, FeedStart};
 pub use routes::routes;
+pub(crate) use view::event as event_view;
 
 use crate::{
     catalogue::Catalogue,

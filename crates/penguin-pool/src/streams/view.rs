@@ -17,7 +17,7 @@ pub(super) fn date(moment: Timestamp) -> DateTime {
 }
 
 /// An event that was read; nothing where neither it nor a link to it is there.
-pub(super) fn event(read: ResolvedEvent) -> Option<Event> {
+pub(crate) fn event(read: ResolvedEvent) -> Option<Event> {
     let (record, link) = match (read.event, read.link) {
         (Some(event), link) => (event, link),
         (None, Some(link)) => (link, None),

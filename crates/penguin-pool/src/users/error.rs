@@ -1,6 +1,6 @@
 //! Why a request about users' data was not done.
 
-use crate::catalogue::CatalogueError;
+use crate::{catalogue::CatalogueError, security::keys::KeysError};
 use event_store::{Error, ErrorCode, StreamName};
 
 /// What a request about users' data comes to.
@@ -18,9 +18,15 @@ pub enum UsersError {
     /// The user has nothing that the caller may read.
     #[error("User '{0}' does not exist")]
     NotFound(String),
-    /// Only administrators may do this.
-    #[error("Only administrators may do this")]
-    Denied,
+    /// The user was erased.
+    #[error("User '{0}' was erased")]
+    Erased(String),
+    /// The key store failed; the text is for the log alone.
+    #[error("{0}")]
+    Keys(String),
+    /// This is not the caller's to do.
+    #[error("Only {0} may do this")]
+    Denied(&'static str),
     /// The stream can be read and not written.
     #[error("Stream '{0}' is archived: it can be read and not written")]
     Archived(StreamName),
@@ -37,6 +43,12 @@ pub enum UsersError {
     Invalid(Vec<(String, String)>),
 }
 
+impl From<KeysError> for UsersError {
+    fn from(error: KeysError) -> Self {
+        Self::Keys(error.to_string())
+    }
+}
+
 impl UsersError {
     /// What this means to a client.
     #[must_use]
@@ -45,7 +57,9 @@ impl UsersError {
             Self::Store(error) => error.code(),
             Self::Catalogue(error) => error.code(),
             Self::NotFound(_) => ErrorCode::UserNotFound,
-            Self::Denied => ErrorCode::PermissionDenied,
+            Self::Erased(_) => ErrorCode::UserErased,
+            Self::Keys(_) => ErrorCode::InternalError,
+            Self::Denied(_) => ErrorCode::PermissionDenied,
             Self::Archived(_) => ErrorCode::StreamArchived,
             Self::TooLarge { .. } => ErrorCode::EventTooLarge,
             Self::Invalid(_) => ErrorCode::ValidationFailed,

@@ -99,6 +99,10 @@ impl Users {
         data_type: UserDataType,
         listing: Listing,
     ) -> Result<UserDataList> {
+        let own = Self::is_own(caller, user_id);
+        if own {
+            self.refuse_erased(user_id).await?;
+        }
         let store = self.store(caller);
         let stale = self.is_stale().await?;
         // What has no right to be seen is not looked at either: neither counts nor time tell of it.
@@ -174,7 +178,7 @@ impl Users {
     /// `Denied`, and `Catalogue`.
     pub async fn users(&self, caller: &Caller, query: UsersQuery) -> Result<UserPage> {
         if !caller.is_admin() {
-            return Err(UsersError::Denied);
+            return Err(UsersError::Denied("administrators"));
         }
         let stale = self.is_stale().await?;
         let prefix = query.prefix.unwrap_or_default();
@@ -189,7 +193,7 @@ impl Users {
     }
 
     /// Waits until the catalogue has taken in what the store holds now. Whether it had not within the time.
-    async fn is_stale(&self) -> Result<bool> {
+    pub(super) async fn is_stale(&self) -> Result<bool> {
         let Some(last) = self.store(&Caller::system()).last_position().await? else { return Ok(false) };
         Ok(self.catalogue.wait_for(last, self.patience).await == Freshness::Stale)
     }
@@ -199,7 +203,9 @@ impl Users {
 async fn readable(store: &BoundStore, name: StreamName) -> Result<Option<UserData>> {
     match read::newest(store, &name).await {
         Ok((_, data)) => Ok(data),
-        Err(Error::StreamNotFound(_) | Error::StreamDeleted(_) | Error::AccessDenied(_)) => Ok(None),
+        Err(
+            Error::StreamNotFound(_) | Error::StreamDeleted(_) | Error::Erased(_) | Error::AccessDenied(_),
+        ) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

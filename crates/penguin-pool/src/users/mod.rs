@@ -6,7 +6,9 @@
 //! Where to start reading: `routes`, then `read` (the state) and `write` (how it changes), then `list`.
 
 mod check;
+mod erase;
 mod error;
+mod export;
 mod list;
 mod merge;
 mod read;
@@ -14,13 +16,14 @@ mod routes;
 mod write;
 
 pub use error::{Result, UsersError};
+pub use export::Export;
 pub use list::Listing;
 pub use routes::routes;
 pub use write::Expect;
 
 use crate::{
     catalogue::Catalogue,
-    security::{BoundStore, Caller, Gate},
+    security::{BoundStore, Caller, Gate, Keys},
 };
 use event_store::{Clock, IdSource, StreamName};
 use models::{UserDataCategory, UserDataType, UserId, UserStream};
@@ -31,6 +34,7 @@ use std::{sync::Arc, time::Duration};
 pub struct Users {
     gate: Gate,
     catalogue: Catalogue,
+    keys: Keys,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     patience: Duration,
@@ -40,10 +44,16 @@ pub struct Users {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Users {
-    /// The service before a gate, with the catalogue of the same store.
+    /// The service before a gate, with the catalogue of the same store and the keys of its users.
     #[must_use]
-    pub fn new(gate: Gate, catalogue: Catalogue, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { gate, catalogue, clock, ids, patience: PATIENCE }
+    pub fn new(
+        gate: Gate,
+        catalogue: Catalogue,
+        keys: Keys,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Self {
+        Self { gate, catalogue, keys, clock, ids, patience: PATIENCE }
     }
 
     /// The same, with another time that lists wait for the catalogue to take in what was written before the question.
@@ -54,6 +64,18 @@ impl Users {
 
     fn store(&self, caller: &Caller) -> BoundStore {
         self.gate.bind(caller)
+    }
+
+    /// Whether a user's data is the caller's to do with as they like: their own, or an administrator's.
+    fn is_own(caller: &Caller, user_id: &UserId) -> bool {
+        caller.is_admin() || (caller.is_known() && caller.id() == user_id.as_str())
+    }
+
+    async fn refuse_erased(&self, user_id: &UserId) -> Result<()> {
+        if self.keys.is_erased(user_id.as_str()).await? {
+            return Err(UsersError::Erased(user_id.to_string()));
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Place, Result, Users};
 use crate::security::{BoundStore, Caller};
 use event_store::{Direction, Error, ReadFrom, ReadStream, RecordedEvent, Revision, StreamName};
-use models::{DateTime, HistoryQuery, ReadDirection, UserData, UserDataHistory, UserDataUpdated, UserStream};
+use models::{HistoryQuery, ReadDirection, UserData, UserDataHistory, UserDataUpdated, UserStream};
 
 /// How many events are looked at at once where others than ours stand in a user's stream.
 const LOOK: usize = 100;
@@ -85,7 +85,7 @@ fn data(event: &RecordedEvent) -> Option<UserData> {
         data: updated.data,
         is_public: updated.is_public,
         revision: event.revision,
-        updated_at: DateTime::from_millis(event.created.millis()),
+        updated_at: updated.timestamp,
         event_id: event.id.to_string(),
     })
 }

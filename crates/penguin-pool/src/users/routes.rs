@@ -5,17 +5,18 @@ use crate::{
     catalogue::CatalogueError,
     endpoint,
     http::{
-        ApiError, Detail, Held, Preconditions, Routes, Success, Tagged, Tags, ValidJson, ValidPath,
+        ApiError, Detail, Download, Held, Preconditions, Routes, Success, Tagged, Tags, ValidJson, ValidPath,
         ValidQuery,
     },
     security::Caller,
 };
 use axum::extract::State;
+use futures::TryStreamExt as _;
 use models::{
     DataHistoryQuery, HistoryQuery, LoanDto, LoanPath, LoansQuery, NoQuery, OfferDto, OfferPath, OffersQuery,
     UserData, UserDataCategory, UserDataDeleted, UserDataDto, UserDataHistory, UserDataList,
-    UserDataPatchDto, UserDataPath, UserDataQuery, UserDataType, UserOverview, UserPage, UserPath,
-    UsersQuery,
+    UserDataPatchDto, UserDataPath, UserDataQuery, UserDataType, UserErased, UserExport, UserOverview,
+    UserPage, UserPath, UsersQuery,
 };
 
 /// The routes of users' data.
@@ -24,6 +25,8 @@ pub fn routes(users: Users) -> Routes {
     Routes::new("users", "Users' data: profiles, preferences, activity, loans and offers")
         .get("/api/users", list_users, list_users::DOC)
         .get("/api/users/{userId}", get_user, get_user::DOC)
+        .delete("/api/users/{userId}", erase_user, erase_user::DOC)
+        .get("/api/users/{userId}/export", export_user, export_user::DOC)
         .get("/api/users/{userId}/loans", list_loans, list_loans::DOC)
         .get("/api/users/{userId}/loans/{loanId}", get_loan, get_loan::DOC)
         .put("/api/users/{userId}/loans/{loanId}", put_loan, put_loan::DOC)
@@ -60,7 +63,9 @@ impl From<UsersError> for ApiError {
             }
             UsersError::Catalogue(_)
             | UsersError::NotFound(_)
-            | UsersError::Denied
+            | UsersError::Erased(_)
+            | UsersError::Keys(_)
+            | UsersError::Denied(_)
             | UsersError::TooLarge { .. } => Self::new(code, message),
         }
     }
@@ -90,6 +95,37 @@ endpoint! {
         ValidQuery(_): ValidQuery<NoQuery>,
     ) -> Answer<Success<UserOverview>> {
         Ok(Success(users.overview(&caller, &path.user_id).await?))
+    }
+}
+
+endpoint! {
+    /// Erases a user, for the user and administrators.
+    ///
+    /// The key of the user's data is destroyed, so that every copy and backup of it is unreadable, and the user's streams are
+    /// closed for good. The id cannot be used again. Safe to repeat.
+    [PermissionDenied, StorageFull]
+    async fn erase_user(
+        State(users): State<Users>,
+        caller: Caller,
+        ValidPath(path): ValidPath<UserPath>,
+    ) -> Answer<Success<UserErased>> {
+        Ok(Success(users.erase(&caller, &path.user_id).await?))
+    }
+}
+
+endpoint! {
+    /// Gives all that a user has as one JSON document, for the user and administrators.
+    ///
+    /// It is written as it is read: one that ends in the middle could not be finished.
+    [PermissionDenied, UserNotFound, UserErased]
+    async fn export_user(
+        State(users): State<Users>,
+        caller: Caller,
+        ValidPath(path): ValidPath<UserPath>,
+    ) -> Answer<Download<UserExport>> {
+        let name = format!("{}.json", path.user_id);
+        let export = users.export(&caller, &path.user_id).await?;
+        Ok(Download::new(name, export.map_err(|error| std::io::Error::other(error.to_string()))))
     }
 }
 

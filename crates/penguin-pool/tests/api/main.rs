@@ -8,6 +8,7 @@ mod documents;
 mod faults;
 mod feeds;
 mod find;
+mod privacy;
 mod read;
 mod robust;
 mod support;

@@ -5,7 +5,7 @@ use event_store::{Clock, EventStore, IdSource, contract::Model};
 use penguin_pool::{
     catalogue::{Catalogue, Options, Place},
     http::{self, Context, Documents},
-    security::Gate,
+    security::{Encrypted, Gate, Keys},
     streams::{self, Streams},
     users::{self, Users},
 };
@@ -163,8 +163,9 @@ fn router(
     patience: Duration,
 ) -> (Router, Documents) {
     let ids: Arc<dyn IdSource> = Arc::new(SeededIds::new(8));
-    let gate = Gate::new(Arc::clone(store));
-    let users = Users::new(gate.clone(), catalogue.clone(), Arc::clone(&clock), Arc::clone(&ids));
+    let keys = Keys::none();
+    let gate = Gate::new(Arc::new(Encrypted::new(Arc::clone(store), keys.clone())));
+    let users = Users::new(gate.clone(), catalogue.clone(), keys, Arc::clone(&clock), Arc::clone(&ids));
     let users = users.with_patience(patience);
     let streams = Streams::new(gate, catalogue, Arc::clone(&clock), Arc::clone(&ids)).with_patience(patience);
     let (router, documents) = http::build(|| streams::routes(streams).merge(users::routes(users))).unwrap();
