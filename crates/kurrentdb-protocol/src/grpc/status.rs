@@ -15,7 +15,8 @@ pub(crate) fn of(error: &Error) -> Status {
     let mut status = Status::new(code(error.code()), message(error));
     let mut put = |key: &'static str, value: String| trailer(&mut status, key, &value);
     match error {
-        Error::StreamDeleted(stream) => {
+        // To KurrentDB's clients, what was erased is a stream that was ended.
+        Error::StreamDeleted(stream) | Error::Erased(stream) => {
             put("exception", "stream-deleted".into());
             put("stream-name", stream.to_string());
         }
@@ -148,7 +149,7 @@ pub(crate) fn in_band(error: &Error) -> rpc::Status {
         Error::WrongExpectedRevision { expected, actual, .. } => {
             (Code::AlreadyExists, any(&wrong_version(*expected, *actual)))
         }
-        Error::StreamDeleted(stream) => {
+        Error::StreamDeleted(stream) | Error::Erased(stream) => {
             let stream_identifier = Some(convert::stream_to_wire(stream));
             (Code::NotFound, any(&wire::StreamDeleted { stream_identifier }))
         }
