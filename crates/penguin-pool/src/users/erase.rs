@@ -2,7 +2,7 @@
 
 use super::{Result, Users, UsersError};
 use crate::{
-    catalogue::{BrowseFilter, MAX_PAGE},
+    catalogue::{BrowseFilter, MAX_PAGE, View},
     security::Caller,
 };
 use event_store::{Error, ExpectedState, StreamName};
@@ -53,7 +53,7 @@ impl Users {
                     let prefix = Some(prefix.clone());
                     let filter =
                         BrowseFilter { prefix, status, limit: MAX_PAGE, cursor, ..BrowseFilter::default() };
-                    let page = self.catalogue.browse(filter).await?;
+                    let page = self.catalogue.browse(&View::everything(), filter).await?;
                     names.extend(page.streams.into_iter().filter(|s| !s.tombstoned).map(|s| s.name));
                     cursor = page.next_cursor;
                     if cursor.is_none() {
