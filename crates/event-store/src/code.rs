@@ -23,8 +23,10 @@ pub enum ErrorCode {
     UserErased,
     PayloadTooLarge,
     EventTooLarge,
+    UriTooLong,
     UnsupportedMediaType,
     RateLimited,
+    HeadersTooLarge,
     InternalError,
     NotImplemented,
     ConnectionError,
@@ -35,7 +37,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::ValidationFailed,
         Self::InvalidJson,
         Self::AuthenticationFailed,
@@ -52,8 +54,10 @@ impl ErrorCode {
         Self::UserErased,
         Self::PayloadTooLarge,
         Self::EventTooLarge,
+        Self::UriTooLong,
         Self::UnsupportedMediaType,
         Self::RateLimited,
+        Self::HeadersTooLarge,
         Self::InternalError,
         Self::NotImplemented,
         Self::ConnectionError,
@@ -82,8 +86,10 @@ impl ErrorCode {
             Self::UserErased => "user-erased",
             Self::PayloadTooLarge => "payload-too-large",
             Self::EventTooLarge => "event-too-large",
+            Self::UriTooLong => "uri-too-long",
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::RateLimited => "rate-limited",
+            Self::HeadersTooLarge => "headers-too-large",
             Self::InternalError => "internal-error",
             Self::NotImplemented => "not-implemented",
             Self::ConnectionError => "connection-error",
@@ -119,8 +125,10 @@ impl ErrorCode {
             Self::StreamAlreadyExists | Self::WrongExpectedRevision | Self::StreamArchived => 409,
             Self::StreamDeleted | Self::UserErased => 410,
             Self::PayloadTooLarge | Self::EventTooLarge => 413,
+            Self::UriTooLong => 414,
             Self::UnsupportedMediaType => 415,
             Self::RateLimited => 429,
+            Self::HeadersTooLarge => 431,
             Self::InternalError => 500,
             Self::NotImplemented => 501,
             Self::ConnectionError | Self::ShuttingDown => 503,
@@ -137,6 +145,8 @@ impl ErrorCode {
             | Self::InvalidJson
             | Self::PayloadTooLarge
             | Self::EventTooLarge
+            | Self::UriTooLong
+            | Self::HeadersTooLarge
             | Self::UnsupportedMediaType => 3,
             Self::StreamNotFound | Self::ServiceNotFound | Self::UserNotFound | Self::RouteNotFound => 5,
             Self::StreamAlreadyExists => 6,

@@ -11,7 +11,7 @@ use crate::{
     catalogue::{Catalogue, Freshness, Options, Place},
     config::{Config, DataDir, EventStoreKind, Settings},
     health::{self, Health, Listener, OpenSockets, Probe, ReadModels, WatchedServices, probe},
-    http::{self, Documents},
+    http::{self, Context, Documents},
     kurrentdb::{self, Listening, Passage},
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
     security::{
@@ -358,8 +358,10 @@ impl Service {
         let upkeep = Metrics::begin(Arc::clone(&parts.clock)).upkeep();
         let upkeep = [tokio::spawn(upkeep), tokio::spawn(api.watch)];
         let patience = parts.config.settings.shutdown_timeout.get();
-        let serve =
-            |listener, router| tokio::spawn(server::serve(listener, router, lifecycle.clone(), patience));
+        let context = Context { clock: Arc::clone(&parts.clock), ids: Arc::clone(&parts.ids) };
+        let serve = |listener, router| {
+            tokio::spawn(server::serve(listener, router, context.clone(), lifecycle.clone(), patience))
+        };
         let mut servers = vec![serve(listeners.http, api.router)];
         servers.extend(listeners.sockets.map(|listener| serve(listener, api.sockets_router)));
         lifecycle.advance(Phase::Running);

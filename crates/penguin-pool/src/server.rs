@@ -1,9 +1,11 @@
 //! The listener: binds, serves, and ends without cutting anybody off.
 
+mod refused;
 mod stalled;
 
 use crate::{
     config::{Host, Settings},
+    http::Context,
     ops::{Lifecycle, Phase},
 };
 use axum::{Router, body::Body, extract::ConnectInfo};
@@ -15,6 +17,7 @@ use hyper_util::{
         graceful::{GracefulConnection, GracefulShutdown},
     },
 };
+use refused::Refused;
 use stalled::Stalled;
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -84,14 +87,22 @@ impl End {
 }
 
 /// Serves until the service drains; then takes no more connections, and gives those that are busy `patience` to finish.
-pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle, patience: Duration) -> End {
-    serve_at_most(MOST_CONNECTIONS, listener, router, lifecycle, patience).await
+/// What cannot be read as a request is answered with an id and a time of the context's.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    context: Context,
+    lifecycle: Lifecycle,
+    patience: Duration,
+) -> End {
+    serve_at_most(MOST_CONNECTIONS, listener, router, context, lifecycle, patience).await
 }
 
 async fn serve_at_most(
     most: usize,
     listener: TcpListener,
     router: Router,
+    context: Context,
     lifecycle: Lifecycle,
     patience: Duration,
 ) -> End {
@@ -111,7 +122,7 @@ async fn serve_at_most(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = graceful.watch(connection(stream, peer, router.clone()));
+                let connection = graceful.watch(connection(stream, peer, router.clone(), context.clone()));
                 connections.spawn(async move {
                     let _place = place;
                     if let Err(error) = connection.await {
@@ -137,6 +148,7 @@ fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
+    context: Context,
 ) -> impl GracefulConnection<Error = Box<dyn Error + Send + Sync>> + Send + 'static {
     // An answer is written at once; waiting for more to send with it would only delay it.
     let _ = stream.set_nodelay(true);
@@ -147,7 +159,8 @@ fn connection(
     let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
     server.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     // An upgraded connection is its socket's from then on, and no longer waited for here.
-    server.serve_connection_with_upgrades(TokioIo::new(Stalled::new(stream, STALLED)), service).into_owned()
+    let stream = Refused::new(Stalled::new(stream, STALLED), context);
+    server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
 }
 
 /// A connection that was gone before it was taken is nobody's trouble. With no file descriptors left, waiting for some
@@ -163,6 +176,7 @@ async fn after_failed_accept(error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use test_support::MockClock;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const GENEROUS: Duration = Duration::from_secs(30);
@@ -185,7 +199,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
         let lifecycle = Lifecycle::new();
-        let serving = tokio::spawn(serve_at_most(1, listener, router, lifecycle.clone(), GENEROUS));
+        let context =
+            Context { clock: Arc::new(MockClock::new()), ids: Arc::new(test_support::SeededIds::new(1)) };
+        let serving = tokio::spawn(serve_at_most(1, listener, router, context, lifecycle.clone(), GENEROUS));
         let mut first = ask(address).await;
         answered(&mut first).await;
         let mut second = ask(address).await;

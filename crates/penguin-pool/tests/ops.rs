@@ -7,7 +7,7 @@ use event_store::{Clock, RandomIds, SystemClock};
 use penguin_pool::{
     config::{Config, Inputs},
     endpoint,
-    http::{self, Routes, Success},
+    http::{self, Context, Routes, Success},
     ops::{self, Lifecycle, Phase},
     server::{self, End},
 };
@@ -15,7 +15,11 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use test_support::{MockClock, TestService};
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Semaphore,
+    task::JoinHandle,
+};
 
 /// Routes of this test inside of the service's own layers.
 struct Layered {
@@ -74,8 +78,9 @@ async fn layered(variables: &[(&str, &str)]) -> Layered {
     let router = ops::layers(api.merge(own), Router::new(), &options);
     let listener = server::bind(&settings.host, 0).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let server =
-        tokio::spawn(server::serve(listener, router, lifecycle.clone(), settings.shutdown_timeout.get()));
+    let context = Context { clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) };
+    let patience = settings.shutdown_timeout.get();
+    let server = tokio::spawn(server::serve(listener, router, context, lifecycle.clone(), patience));
     Layered { url, client: Client::new(), lifecycle, gate, server }
 }
 
@@ -319,10 +324,56 @@ async fn a_panic_is_500_in_the_error_body_and_says_nothing_of_its_cause() {
 }
 
 #[tokio::test]
+async fn options_are_told_for_what_there_is_alone() {
+    let service = TestService::start().await;
+    let ask = async |path: &str, origin: Option<&str>| {
+        let mut request = service.client.request(Method::OPTIONS, format!("{}{path}", service.url));
+        if let Some(origin) = origin {
+            request = request.header("origin", origin).header("access-control-request-method", "POST");
+        }
+        request.send().await.unwrap()
+    };
+    for origin in [None, Some("http://localhost:3000")] {
+        let answer = ask("/nope", origin).await;
+        assert!(answer.headers().contains_key("x-request-id"));
+        error(answer, 404, "route-not-found").await;
+        let answer = ask("/api/streams/a/events", origin).await;
+        assert_eq!((answer.status().as_u16(), header(&answer, "allow")), (200, "GET,HEAD,POST"));
+        assert_eq!(answer.text().await.unwrap(), "");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_as_a_request_gets_the_error_body() {
+    let service = TestService::start().await;
+    let long = "x".repeat(70_000);
+    let many: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
+    for (request, status, kind) in [
+        ("penguins\r\n\r\n".to_owned(), 400, "validation-failed"),
+        ("GET / HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), 400, "validation-failed"),
+        (format!("GET /{long} HTTP/1.1\r\nhost: x\r\n\r\n"), 414, "uri-too-long"),
+        (format!("GET / HTTP/1.1\r\n{many}\r\n"), 431, "headers-too-large"),
+    ] {
+        let mut stream =
+            tokio::net::TcpStream::connect(service.url.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&body["type"], &body["statusCode"]), (&kind.into(), &status.into()));
+        assert!(head.contains(&format!("x-request-id: {}", body["requestId"].as_str().unwrap())), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn metrics_count_requests_by_route_and_the_stores_operations() {
     let service = TestService::start().await;
     assert_eq!(service.get("/health/kurrentdb").send().await.unwrap().status(), 200);
     service.get("/made-up/path/17").send().await.unwrap();
+    let feed = service.get("/api/streams/all/subscribe").send().await.unwrap();
+    assert_eq!(feed.status(), 200);
     let response = service.get("/metrics").send().await.unwrap();
     assert_eq!(header(&response, "content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let text = response.text().await.unwrap();
@@ -344,9 +395,10 @@ async fn metrics_count_requests_by_route_and_the_stores_operations() {
     assert!(value("store_bytes_appended_total") > 20.0);
     assert!(value("store_events_read_total") >= 1.0);
     assert!(value("process_resident_memory_bytes") > 1e6);
-    assert!(value("process_uptime_seconds") >= 0.0);
-    assert!(value("catalogue_lag_events") >= 0.0);
-    assert!(value("store_subscriptions_open") >= 0.0);
+    // Seconds, and not milliseconds since some other time.
+    assert!((0.0..3600.0).contains(&value("process_uptime_seconds")));
+    assert!((0.0..=value("catalogue_events_total")).contains(&value("catalogue_lag_events")));
+    assert!(value("store_subscriptions_open") >= 1.0, "the feed that is open");
     assert!(value("event_store_flush_seconds_count") >= 1.0);
     assert!(text.contains("# HELP http_requests_total"));
 }

@@ -66,6 +66,14 @@ pub async fn context(State(context): State<Context>, mut request: Request, next:
     response
 }
 
+/// Makes an answer where no request came to the router: with a new id, under which it and the clock's time are known
+/// inside.
+pub fn outside<T>(context: &Context, answer: impl FnOnce(&RequestId) -> T) -> T {
+    let request_id = RequestId(context.ids.next_id().to_string().into());
+    let current = Current { clock: Arc::clone(&context.clock), request_id: request_id.clone() };
+    CURRENT.sync_scope(current, || answer(&request_id))
+}
+
 /// The time for the answer under way: the injected clock's. Outside of [`context`], where no request is, the
 /// machine's.
 #[must_use]

@@ -148,6 +148,8 @@ pub(super) const fn describe(code: ErrorCode) -> &'static str {
         ErrorCode::UserErased => "The user was erased",
         ErrorCode::PayloadTooLarge => "The body is larger than the service takes",
         ErrorCode::EventTooLarge => "An event is larger than the service takes",
+        ErrorCode::UriTooLong => "The URI is longer than the service takes",
+        ErrorCode::HeadersTooLarge => "The request's headers are larger than the service takes",
         ErrorCode::UnsupportedMediaType => "The content type must be application/json",
         ErrorCode::RateLimited => "Too many requests; `Retry-After` says when to come back",
         ErrorCode::InternalError => INTERNAL,

@@ -3,6 +3,7 @@
 use super::{
     ApiError, Detail,
     routes::{camel_case, refuses},
+    strict::Strict,
 };
 use crate::security::Caller;
 use aide::{OperationInput, generate::GenContext, openapi::Operation};
@@ -60,26 +61,44 @@ pub fn valid_text<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> R
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let no_json = |e| ApiError::new(ErrorCode::InvalidJson, format!("The body is not JSON: {e}"));
-    // serde would take an array for an object, field by field.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        serde_json::from_slice::<IgnoredAny>(bytes).map_err(no_json)?;
-        return Err(ApiError::invalid(vec![Detail::new("", "must be an object")]));
+    let refuse = |message: String| ApiError::new(ErrorCode::InvalidJson, message);
+    let no_json = |e| refuse(format!("The body is not JSON: {e}"));
+    let text = std::str::from_utf8(bytes).map_err(|e| refuse(format!("The body is not UTF-8: {e}")))?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(Strict(&mut json));
+    // What is wrong with one part hides what comes after it, and a text that is no JSON has no shape.
+    if value.is_err() {
+        serde_json::from_str::<IgnoredAny>(text).map_err(no_json)?;
     }
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = match serde_path_to_error::deserialize(&mut json) {
-        Ok(value) => value,
-        Err(error) => {
-            // A fault of shape hides what comes after it, and a text that is no JSON has no shape.
-            serde_json::from_slice::<IgnoredAny>(bytes).map_err(no_json)?;
-            return Err(ApiError::invalid(vec![fault(
-                &error.path().to_string(),
-                &error.inner().to_string(),
-            )]));
-        }
-    };
+    if let Some(escape) = lone_surrogate(text) {
+        return Err(refuse(format!("The body has '{escape}', which is half a character")));
+    }
+    let value =
+        value.map_err(|e| ApiError::invalid(vec![fault(&e.path().to_string(), &e.inner().to_string())]))?;
     json.end().map_err(no_json)?;
     Ok(value)
+}
+
+/// The first escape in a text of JSON that is one half of a pair without the other. What is kept as it came is not
+/// decoded here, and others could not decode it.
+fn lone_surrogate(json: &str) -> Option<&str> {
+    let half = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok().filter(|code| (0xD800..=0xDFFF).contains(code))
+    };
+    let mut from = 0;
+    while let Some(found) = json.get(from..)?.find('\\') {
+        let at = from + found;
+        from = at + 2;
+        if let Some(code) = half(at) {
+            let pair = code < 0xDC00 && half(at + 6).is_some_and(|second| second >= 0xDC00);
+            if !pair {
+                return json.get(at..at + 6);
+            }
+            from = at + 12;
+        }
+    }
+    None
 }
 
 /// A fault of shape. serde calls the whole `.` and a part that it does not know `?`, and names a missing or repeated
@@ -266,10 +285,15 @@ fn well_encoded(text: &str) -> Result<(), &'static str> {
 /// The value, if it keeps its rules; else every rule that it breaks, by the names that clients know.
 fn valid<T: Validate<Context = ()>>(value: T) -> Result<T, ApiError> {
     value.validate().map_err(|report| {
-        let details = report.iter().map(|(path, e)| Detail::new(camel_case(&path.to_string()), e.message()));
+        let details = report.iter().map(|(path, e)| Detail::new(named(&path.to_string()), e.message()));
         ApiError::invalid(details.collect())
     })?;
     Ok(value)
+}
+
+/// A path in the names that clients know: `r#where[0].event_type` as `where[0].eventType`.
+fn named(path: &str) -> String {
+    camel_case(&path.replace("r#", ""))
 }
 
 /// Who calls: what an authenticating layer found, and the system itself where there is none.
@@ -291,6 +315,24 @@ mod tests {
     fn depth_counts_brackets_outside_of_strings() {
         assert!(!nests_deeper(br#"{"a":"[[[[\"[[","b":[]}"#, 2));
         assert!(nests_deeper(br#"{"a":[[]]}"#, 2));
+    }
+
+    #[test]
+    fn half_a_character_is_told_from_a_whole_one() {
+        for whole in
+            [r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""\u00e9 é \n""#, "{}", r#""\ud83d\ude00\ud83d\ude00""#]
+        {
+            assert_eq!(lone_surrogate(whole), None, "{whole}");
+        }
+        for (half, found) in [
+            (r#""\ud83d""#, r"\ud83d"),
+            (r#""\uD83Dx""#, r"\uD83D"),
+            (r#""\ude00\ud83d""#, r"\ude00"),
+            (r#""é\\\ud83d\ud83d""#, r"\ud83d"),
+            (r#"{"\udead":1}"#, r"\udead"),
+        ] {
+            assert_eq!(lone_surrogate(half), Some(found), "{half}");
+        }
     }
 
     #[test]

@@ -16,11 +16,12 @@ mod feed;
 mod finish;
 mod query;
 mod routes;
+mod strict;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Checked, Created, Download, Success, Svg};
-pub use context::{Context, RequestId, context, now};
+pub use context::{Context, RequestId, context, now, outside};
 pub use documents::{Documents, build, nothing};
 pub use error::{ApiError, Detail, ErrorBody};
 pub use etag::{Held, Preconditions, Tagged, Tags};

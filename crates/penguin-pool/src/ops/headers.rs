@@ -2,10 +2,15 @@
 
 use crate::config::Origins;
 use axum::{
-    http::{HeaderName, HeaderValue, Method, header},
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
     response::Response,
 };
 use std::time::Duration;
+use tower::ServiceExt as _;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// Headers that callers may send from other sites.
@@ -39,6 +44,27 @@ pub fn cors(origins: &Origins) -> CorsLayer {
         .allow_headers(ALLOWED)
         .expose_headers(EXPOSED)
         .max_age(Duration::from_secs(600))
+}
+
+/// CORS answers every `OPTIONS`, whatever the path. Asked first is the API itself: where there is nothing, nothing may be
+/// asked for, and elsewhere it says which methods there are.
+pub async fn options(State(api): State<Router>, request: Request, next: Next) -> Response {
+    // A socket's path takes every method, and makes something of each.
+    if request.method() != Method::OPTIONS || request.uri().path().starts_with("/socket.io") {
+        return next.run(request).await;
+    }
+    let mut asked = Request::new(Body::empty());
+    *asked.method_mut() = Method::OPTIONS;
+    *asked.uri_mut() = request.uri().clone();
+    let Ok(known) = api.oneshot(asked).await;
+    if known.status() == StatusCode::NOT_FOUND {
+        return known;
+    }
+    let mut response = next.run(request).await;
+    if let Some(allow) = known.headers().get(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    response
 }
 
 /// What every answer says, unless the answer says otherwise itself (the documents' page has a policy of its own).

@@ -66,11 +66,13 @@ pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
     let mut api =
         api.layer(from_fn_with_state(feeds, feeds::limit)).layer(from_fn_with_state(load, load::limit));
     api = api.merge(sockets);
+    let known = api.clone();
     if let Some(limiter) = rate_limit::Limiter::new(settings, Arc::clone(clock)) {
         api = api.layer(from_fn_with_state(Arc::new(limiter), rate_limit::limit));
     }
     api.layer(compression)
         .layer(headers::cors(&settings.allowed_origins))
+        .layer(from_fn_with_state(known, headers::options))
         .layer(axum::middleware::map_response(headers::secure))
         .layer(from_fn_with_state(Arc::clone(clock), access::observe))
         .layer(from_fn_with_state(Context { clock: Arc::clone(clock), ids: Arc::clone(ids) }, http::context))
