@@ -40,7 +40,7 @@ pub struct StreamMetadata {
     pub created_at: DateTime,
     /// When its description last changed.
     pub updated_at: DateTime,
-    /// How often its description was set; 0 for a stream that was not made by this API.
+    /// How often its description was set, from 1.
     pub version: u64,
     /// The semantic version of its schema.
     #[schemars(example = &"1.0.0")]
@@ -169,12 +169,15 @@ pub const DATA_DEPTH: usize = 64;
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is garde's")]
 #[expect(clippy::ref_option, reason = "the signature is garde's")]
 fn shallow(data: &Option<Map<String, Value>>, (): &()) -> garde::Result {
-    match data {
-        Some(map) if map.values().any(|value| deeper(value, DATA_DEPTH - 1)) => {
-            Err(garde::Error::new(format!("nests deeper than {DATA_DEPTH}")))
-        }
-        _ => Ok(()),
+    data.as_ref().map_or(Ok(()), |map| shallow_map(map, &()))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is garde's")]
+pub(super) fn shallow_map(data: &Map<String, Value>, (): &()) -> garde::Result {
+    if data.values().any(|value| deeper(value, DATA_DEPTH - 1)) {
+        return Err(garde::Error::new(format!("nests deeper than {DATA_DEPTH}")));
     }
+    Ok(())
 }
 
 /// Whether a value nests deeper than `limit` levels.
@@ -254,7 +257,8 @@ pub struct DeleteResult {
 }
 
 /// A stream's metadata as the store keeps it: what the store obeys (`$maxAge`, `$maxCount`, `$tb`, `$acl`), the stream's
-/// description, and free keys.
+/// description (`description`, `data`, `tags`, `owner`, `status`, `schemaVersion`, `version`, `createdAt`, `updatedAt`),
+/// and free keys.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(transparent)]
 #[schemars(transform = metadata_keys)]

@@ -60,7 +60,7 @@ pub struct EventLink {
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = all_required)]
 pub struct EventPage {
-    /// The events, in the order of reading.
+    /// The events, in the order of reading. A page of large events may hold fewer than `limit` and not be the last.
     pub events: Vec<Event>,
     /// How many events the stream has now.
     pub total: u64,
@@ -77,7 +77,8 @@ pub struct EventPage {
 pub struct AllEventPage {
     /// The events, in the order of reading. A page may hold fewer than `limit`, or none, and not be the last.
     pub events: Vec<Event>,
-    /// How many events the store has taken since it was made, the system's included.
+    /// How many events the store has taken since it was made; the system's only with `system=true`. While the service
+    /// catches up with a large store, some of the system's can be counted all the same.
     pub total: u64,
     /// Whether there are more in this direction.
     pub has_more: bool,
@@ -101,7 +102,8 @@ pub struct EventsQuery {
     #[serde(alias = "fromRevision")]
     #[garde(dive)]
     pub from: Option<Mark>,
-    /// Leave out so many events first, in the direction of reading.
+    /// Leave out so many events first, in the direction of reading. The next page has `offset` and the number of events
+    /// given, which can be fewer than `limit`; `from` is quicker.
     #[serde(default)]
     #[garde(skip)]
     pub offset: u64,

@@ -19,7 +19,8 @@ pub struct BrowseQuery {
     #[serde(default = "fifty")]
     #[garde(dive)]
     pub limit: PageLimit,
-    /// Leave out so many first.
+    /// Leave out so many first. The next page has `nextOffset` of the page before: large streams can make a page
+    /// shorter than `limit`.
     #[serde(default)]
     #[garde(skip)]
     pub offset: u64,
@@ -81,7 +82,7 @@ impl std::str::FromStr for StreamStatus {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamPage {
-    /// The streams, by name.
+    /// The streams, by name. A page of large streams may hold fewer than `limit` and not be the last.
     pub streams: Vec<ListedStream>,
     /// How many streams pass the filter, on all pages.
     pub total: u64,
@@ -90,6 +91,9 @@ pub struct StreamPage {
     /// What to give as `cursor` for the next page; left out at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// What to give as `offset` for the next page; left out at the end, and where a `cursor` was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_offset: Option<u64>,
     /// True if the newest writes may be missing.
     #[serde(skip_serializing_if = "is_false", default)]
     pub stale: bool,
@@ -155,9 +159,9 @@ pub struct SearchDto {
     #[garde(skip)]
     pub date_to: Option<DateTime>,
     /// Conditions on the data.
-    #[serde(default, rename = "where")]
+    #[serde(default)]
     #[garde(length(max = 20), dive)]
-    pub conditions: Vec<ConditionDto>,
+    pub r#where: Vec<ConditionDto>,
     /// At most so many events.
     #[serde(default = "fifty")]
     #[garde(dive)]
@@ -217,7 +221,7 @@ pub enum SearchOperator {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchResult {
-    /// The events.
+    /// The events. A page of large events may hold fewer than `limit` and not be the last.
     pub events: Vec<Event>,
     /// How many there are on all pages, counted to 10,000.
     pub total: u64,

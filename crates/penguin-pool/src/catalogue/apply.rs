@@ -80,6 +80,7 @@ pub(super) fn apply(
         if !event.stream.is_system() {
             checkpoint.last_activity = Some(event.created.ticks());
         }
+        checkpoint.system_events += u64::from(event.stream.is_system() || event.event_type.is_system());
     }
     batch.settle(refill)?;
     if let Some(last) = events.last() {

@@ -19,6 +19,9 @@ use std::fmt::Write as _;
 pub(super) const ADVICE: &str =
     "begin the pattern with '^' and fixed text, or narrow it with prefix, tag, owner, eventType or status";
 
+/// What a cursor begins with, before a name: by this one that was made here is told from any other text.
+const AFTER: &str = "after:";
+
 /// Names between two looks at the clock.
 const NAMES_PER_LOOK: u64 = 1024;
 
@@ -76,7 +79,8 @@ pub(super) fn plan(view: &View, filter: &BrowseFilter) -> Result<Plan> {
         facets.push(facet(Kind::All, ""));
     }
     let after = filter.cursor.as_deref().map(|cursor| {
-        let name = BASE64.decode(cursor).ok().and_then(|name| String::from_utf8(name).ok());
+        let text = BASE64.decode(cursor).ok().and_then(|text| String::from_utf8(text).ok());
+        let name = text.as_deref().and_then(|text| text.strip_prefix(AFTER)).map(str::to_owned);
         name.ok_or_else(|| CatalogueError::invalid("cursor", "must be the nextCursor of a page before"))
     });
     Ok(Plan {
@@ -330,6 +334,6 @@ fn page(plan: &Plan, db: &Connection, mut ids: Vec<i64>, total: u64, now: Timest
         }
     }
     let last = streams.last().filter(|_| has_more);
-    let next_cursor = last.map(|stream| BASE64.encode(stream.name.as_str()));
+    let next_cursor = last.map(|stream| BASE64.encode(format!("{AFTER}{}", stream.name)));
     Ok(BrowsePage { streams, total, has_more, next_cursor })
 }

@@ -28,6 +28,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Reached {
     pub(super) position: Option<Position>,
     pub(super) events: u64,
+    pub(super) system_events: u64,
 }
 
 /// What follows the store.
@@ -161,8 +162,11 @@ impl Follower {
     }
 
     fn publish(&self, checkpoint: &Checkpoint) {
-        let reached =
-            Reached { position: checkpoint.last.map(|(position, _)| position), events: checkpoint.events };
+        let reached = Reached {
+            position: checkpoint.last.map(|(position, _)| position),
+            events: checkpoint.events,
+            system_events: checkpoint.system_events,
+        };
         let before = self.reached.send_replace(reached);
         if reached.events > before.events {
             metrics::counter!("catalogue_events_total").increment(reached.events - before.events);

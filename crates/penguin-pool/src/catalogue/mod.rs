@@ -181,6 +181,12 @@ impl Catalogue {
         self.0.reached.borrow().position
     }
 
+    /// How many of the events that it has taken in are the system's, by their stream (`$…`) or by their type.
+    #[must_use]
+    pub fn system_events(&self) -> u64 {
+        self.0.reached.borrow().system_events
+    }
+
     /// How far it is behind the store.
     ///
     /// # Errors

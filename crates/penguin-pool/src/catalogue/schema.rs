@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 /// Counted up with every change of the tables, or of what is put into them: a file of another version is rebuilt.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Numbers are revisions, positions and ticks of 100 ns as the port gives them. What each table is for:
 /// - `stream`: one row a stream that was ever written to, or has metadata.
@@ -20,7 +20,7 @@ const VERSION: i64 = 1;
 const TABLES: &str = "
 CREATE TABLE about (
     one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, store BLOB,
-    position INTEGER, event BLOB, events INTEGER NOT NULL, last_activity INTEGER
+    position INTEGER, event BLOB, events INTEGER NOT NULL, system_events INTEGER NOT NULL, last_activity INTEGER
 );
 CREATE TABLE stream (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
@@ -71,6 +71,8 @@ pub(super) struct Checkpoint {
     pub(super) last: Option<(Position, Uuid)>,
     /// How many events were taken in.
     pub(super) events: u64,
+    /// How many of them were the system's, by their stream or by their type.
+    pub(super) system_events: u64,
     /// When the newest event was written to a stream that is not the system's, in ticks.
     pub(super) last_activity: Option<i64>,
 }
@@ -83,7 +85,7 @@ pub(super) fn prepare(db: &Connection) -> Result<bool> {
     if tables == 0 {
         let tx = db.unchecked_transaction()?;
         db.execute_batch(TABLES)?;
-        db.execute("INSERT INTO about (one, version, events) VALUES (1, ?, 0)", [VERSION])?;
+        db.execute("INSERT INTO about (one, version, events, system_events) VALUES (1, ?, 0, 0)", [VERSION])?;
         tx.commit()?;
         return Ok(true);
     }
@@ -93,7 +95,7 @@ pub(super) fn prepare(db: &Connection) -> Result<bool> {
 
 /// Reads the checkpoint.
 pub(super) fn checkpoint(db: &Connection) -> Result<Checkpoint> {
-    let sql = "SELECT store, position, event, events, last_activity FROM about";
+    let sql = "SELECT store, position, event, events, system_events, last_activity FROM about";
     Ok(db.query_row(sql, [], |row| {
         let position: Option<u64> = row.get(1)?;
         let event: Option<Uuid> = row.get::<_, Option<[u8; 16]>>(2)?.map(Uuid::from_bytes);
@@ -101,20 +103,22 @@ pub(super) fn checkpoint(db: &Connection) -> Result<Checkpoint> {
             store: row.get::<_, Option<[u8; 16]>>(0)?.map(|id| StoreId(Uuid::from_bytes(id))),
             last: position.map(Position::from_raw).zip(event),
             events: row.get(3)?,
-            last_activity: row.get(4)?,
+            system_events: row.get(4)?,
+            last_activity: row.get(5)?,
         })
     })?)
 }
 
 /// Writes the checkpoint; belongs in the transaction of the rows that it covers.
 pub(super) fn set_checkpoint(db: &Connection, checkpoint: &Checkpoint) -> Result<()> {
-    db.prepare_cached("UPDATE about SET store = ?, position = ?, event = ?, events = ?, last_activity = ?")?
-        .execute(params![
-            checkpoint.store.map(|id| id.0.into_bytes()),
-            checkpoint.last.map(|(position, _)| position.raw()),
-            checkpoint.last.map(|(_, id)| id.into_bytes()),
-            checkpoint.events,
-            checkpoint.last_activity,
-        ])?;
+    let sql = "UPDATE about SET store = ?, position = ?, event = ?, events = ?, system_events = ?, last_activity = ?";
+    db.prepare_cached(sql)?.execute(params![
+        checkpoint.store.map(|id| id.0.into_bytes()),
+        checkpoint.last.map(|(position, _)| position.raw()),
+        checkpoint.last.map(|(_, id)| id.into_bytes()),
+        checkpoint.events,
+        checkpoint.system_events,
+        checkpoint.last_activity,
+    ])?;
     Ok(())
 }

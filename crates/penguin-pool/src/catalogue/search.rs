@@ -56,6 +56,14 @@ pub(super) fn plan(view: &View, filter: &SearchFilter) -> Result<Plan> {
     })
 }
 
+impl SearchPage {
+    /// Where the next page begins if this one is to end with a hit of its own sooner than it does.
+    #[must_use]
+    pub fn cursor_after(&self, hit: &Hit) -> String {
+        format!("{}.{}", self.newest, hit.position)
+    }
+}
+
 /// The index's expression for words that must all be there. Each is quoted: what a user writes is never syntax.
 fn words(text: &str) -> Result<String> {
     let quoted: Vec<String> = text
@@ -78,9 +86,7 @@ struct Pass {
 
 /// Answers a filter at a time of day.
 pub(super) fn run(plan: &Plan, db: &Connection, deadline: &Deadline, now: Timestamp) -> Result<SearchPage> {
-    let nothing =
-        SearchPage { hits: Vec::new(), total: 0, total_is_lower_bound: false, has_more: false, cursor: None };
-    let Some(scan) = Scan::new(plan, db, now)? else { return Ok(nothing) };
+    let Some(scan) = Scan::new(plan, db, now)? else { return Ok(SearchPage::default()) };
     let newest = plan.cursor.map_or(scan.newest, |(newest, _)| newest.min(scan.newest));
     let wanted = plan.limit + 1;
     let mut page = Pass::default();
@@ -101,15 +107,16 @@ pub(super) fn run(plan: &Plan, db: &Connection, deadline: &Deadline, now: Timest
     };
     let has_more = page.hits.len() == wanted;
     page.hits.truncate(plan.limit);
-    let last = page.hits.last().filter(|_| has_more);
-    let cursor = last.map(|hit| format!("{newest}.{}", hit.position));
-    Ok(SearchPage {
+    let mut page = SearchPage {
         total: all.found.min(COUNTED),
         total_is_lower_bound: cut_off || all.found > COUNTED,
         has_more,
-        cursor,
+        cursor: None,
+        newest,
         hits: page.hits,
-    })
+    };
+    page.cursor = page.hits.last().filter(|_| has_more).map(|last| page.cursor_after(last));
+    Ok(page)
 }
 
 /// The events that are gone through.

@@ -6,9 +6,8 @@ use super::{
 };
 use crate::security::permission;
 use event_store::{RecordedEvent, Revision, StreamMetadata, StreamName, Timestamp};
-use models::{StreamDescription, StreamStatus};
+use models::{DateTime, StreamDescription, StreamStatus};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Streams that are never listed together.
@@ -222,7 +221,7 @@ impl Stream {
     }
 
     pub(super) fn created_at(&self, description: &StreamDescription) -> Timestamp {
-        let said = description.created_at.as_deref().and_then(moment);
+        let said = description.created().map(moment);
         said.or(self.first_at).or(self.metadata_at).unwrap_or_default()
     }
 
@@ -232,11 +231,11 @@ impl Stream {
             return None;
         }
         let class = self.class();
-        let description = description(&self.metadata.custom);
+        let description = StreamDescription::read(&self.metadata.custom);
         let facet = |kind, value: &str| Facet { class, kind, value: value.to_owned() };
         let mut facets = BTreeSet::from([facet(Kind::All, "")]);
         if !self.is_deleted() {
-            let archived = description.status == Some(StreamStatus::Archived);
+            let archived = description.status(false) == StreamStatus::Archived;
             facets.insert(facet(if archived { Kind::Archived } else { Kind::Active }, ""));
         }
         facets.extend(description.tags.iter().flatten().map(|tag| facet(Kind::Tag, tag)));
@@ -250,14 +249,10 @@ impl Stream {
     /// The stream as it is shown, at a time of day.
     pub(super) fn show(self, db: &Connection, now: Timestamp) -> Result<CatalogueStream> {
         let readable = self.readable(db, now)?;
-        let description = description(&self.metadata.custom);
+        let description = StreamDescription::read(&self.metadata.custom);
         let created_at = self.created_at(&description);
-        let updated = description.updated_at.as_deref().and_then(moment);
-        let status = match description.status {
-            _ if self.is_deleted() => StreamStatus::Deleted,
-            Some(StreamStatus::Archived) => StreamStatus::Archived,
-            _ => StreamStatus::Active,
-        };
+        let updated = description.updated().map(moment);
+        let status = description.status(self.is_deleted());
         Ok(CatalogueStream {
             updated_at: updated.or(self.metadata_at).unwrap_or(created_at),
             created_at,
@@ -324,19 +319,6 @@ pub(super) struct Readable {
     pub(super) first: Option<(Revision, Timestamp)>,
 }
 
-/// The description in the free keys of metadata. A key with a value that makes no sense is as if it were not there.
-pub(super) fn description(custom: &Map<String, Value>) -> StreamDescription {
-    let whole = |map: Map<String, Value>| serde_json::from_value::<StreamDescription>(Value::Object(map));
-    whole(custom.clone()).unwrap_or_else(|_| {
-        let sound = custom
-            .iter()
-            .filter(|(key, value)| whole(Map::from_iter([((*key).clone(), (*value).clone())])).is_ok());
-        whole(sound.map(|(key, value)| (key.clone(), value.clone())).collect()).unwrap_or_default()
-    })
-}
-
-/// A moment in RFC 3339, if it is one.
-fn moment(text: &str) -> Option<Timestamp> {
-    let at: jiff::Timestamp = text.parse().ok()?;
-    i64::try_from(at.as_nanosecond().div_euclid(100)).ok().map(Timestamp::from_ticks)
+fn moment(date: DateTime) -> Timestamp {
+    Timestamp::from_millis(date.millis())
 }

@@ -34,7 +34,8 @@ pub struct BrowseFilter {
     pub status: Option<StreamStatus>,
     /// At most so many streams, 1 to [`MAX_PAGE`].
     pub limit: usize,
-    /// Leave out so many first. With a cursor: counted from there.
+    /// Leave out so many first. With a cursor: counted from there. A page can be cut short (see
+    /// [`BrowsePage::streams`]): the next one is `offset` and the number of streams given, not `offset` and `limit`.
     pub offset: u64,
     /// Go on from [`BrowsePage::next_cursor`] of the page before.
     pub cursor: Option<String>,
@@ -43,7 +44,7 @@ pub struct BrowseFilter {
 /// A part of the list of streams.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrowsePage {
-    /// The streams, by name.
+    /// The streams, by name. Fewer than `limit` where their metadata would be larger than a page may be.
     pub streams: Vec<CatalogueStream>,
     /// How many streams pass the filter, on all pages.
     pub total: u64,
@@ -143,7 +144,7 @@ pub enum Operator {
 }
 
 /// A part of the events found, newest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SearchPage {
     /// The events.
     pub hits: Vec<Hit>,
@@ -155,6 +156,8 @@ pub struct SearchPage {
     pub has_more: bool,
     /// Where the next page begins, whatever is written meanwhile; nothing at the end.
     pub cursor: Option<String>,
+    /// The newest event of the first page: what was written since is on no later page.
+    pub(super) newest: i64,
 }
 
 /// An event that was found. Its data is the store's to give.

@@ -6,9 +6,10 @@ use super::{
 };
 use crate::security::{BoundStore, Caller};
 use event_store::{Error, ExpectedState, ReadStream, SOFT_DELETED, StreamMetadata, StreamName, Timestamp};
+use garde::Validate as _;
 use models::{
-    DATA_DEPTH, DeleteMode, DeleteQuery, DeleteResult, Stream, StreamDescription, StreamUpdateRequestDto,
-    deeper,
+    DATA_DEPTH, DeleteMode, DeleteQuery, DeleteResult, NewStreamName, Stream, StreamDescription,
+    StreamUpdateRequestDto, deeper,
 };
 use serde_json::{Map, Value};
 
@@ -55,7 +56,10 @@ impl Streams {
         first: Option<Timestamp>,
     ) -> StreamMetadata {
         let before = view::stream(name, &metadata, false, first);
-        let mut description = StreamDescription {
+        let kept = StreamDescription::read(&metadata.custom);
+        let description = StreamDescription {
+            created_at: kept.created_at.or_else(|| Some(before.metadata.created_at.to_string())),
+            schema_version: kept.schema_version.or(Some(before.metadata.schema_version)),
             updated_at: Some(view::date(self.clock.now()).to_string()),
             version: Some(before.metadata.version + 1),
             description: dto.description.clone(),
@@ -64,10 +68,6 @@ impl Streams {
             status: dto.status.map(Into::into),
             ..StreamDescription::default()
         };
-        if before.metadata.version == 0 {
-            description.created_at = Some(before.metadata.created_at.to_string());
-            description.schema_version = Some(before.metadata.schema_version);
-        }
         description.write(&mut metadata.custom);
         if let Some(given) = dto.permissions.clone() {
             metadata.acl = Some(view::acl(&permissions(given, &before.permissions)));
@@ -115,11 +115,13 @@ impl Streams {
         Ok(current.metadata.to_map())
     }
 
-    /// Sets a stream's metadata, all of it.
+    /// Sets a stream's metadata: what the store obeys and the free keys are replaced. What says whose the stream is and
+    /// what it is for (its description, `$acl`, and `$tb`, below which events stay hidden) keeps its value where nothing
+    /// else is given, and `version` counts on by itself.
     ///
     /// # Errors
-    /// `Invalid` for a key of the store's whose value it could not obey, `StreamNotFound` for a stream that was
-    /// deleted, and what else the store answers.
+    /// `Invalid` for a key whose value makes no sense, and for a name that no stream may be given; `StreamNotFound` for a
+    /// stream that was deleted, and what else the store answers.
     pub async fn set_metadata(
         &self,
         caller: &Caller,
@@ -128,19 +130,79 @@ impl Streams {
     ) -> Result<Map<String, Value>> {
         let store = self.gate.bind(caller);
         let name = writable(stream)?;
-        let set = checked(map)?;
-        let current = metadata(&store, &name).await?;
-        if current.metadata.is_soft_deleted() {
-            return Err(Error::StreamNotFound(name).into());
+        let given = checked(map)?;
+        let mut attempts = ATTEMPTS;
+        loop {
+            let current = metadata(&store, &name).await?;
+            if current.metadata.is_soft_deleted() {
+                return Err(Error::StreamNotFound(name).into());
+            }
+            let expected = current.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
+            let before = match first_event_at(&store, &name).await {
+                Err(Error::StreamNotFound(_)) if current.revision.is_none() => {
+                    to_be_made(stream)?;
+                    None
+                }
+                Err(Error::StreamNotFound(_)) => Some((current.metadata, None)),
+                first => Some((current.metadata, first?)),
+            };
+            let set = self.replaced(caller, &name, before, given.clone());
+            within_limit(&set)?;
+            attempts -= 1;
+            match store.set_metadata(&name, expected, &set, self.ids.next_id()).await {
+                Ok(_) => return Ok(set.to_map()),
+                // Somebody else changed it in between: what is kept is what is there now.
+                Err(Error::WrongExpectedRevision { .. }) if attempts > 0 => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        let expected = current.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
-        store.set_metadata(&name, expected, &set, self.ids.next_id()).await?;
-        Ok(set.to_map())
+    }
+
+    /// The metadata given, with what is kept of the metadata before. Without any before, it is a stream to be.
+    fn replaced(
+        &self,
+        caller: &Caller,
+        name: &StreamName,
+        before: Option<(StreamMetadata, Option<Timestamp>)>,
+        mut given: StreamMetadata,
+    ) -> StreamMetadata {
+        let said = StreamDescription::read(&given.custom);
+        let owner = || said.owner.clone().unwrap_or_else(|| caller.id().to_owned());
+        let is_new = before.is_none();
+        let (before, first) = before.unwrap_or_else(|| (self.first_metadata(owner()), None));
+        let shown = view::stream(name, &before, false, first);
+        let kept = StreamDescription::read(&before.custom);
+        let first_at = first.unwrap_or_else(|| self.clock.now());
+        let description = StreamDescription {
+            description: said.description.or(kept.description),
+            data: said.data.or(kept.data),
+            tags: said.tags.or(kept.tags),
+            owner: said.owner.or(kept.owner),
+            created_at: said.created_at.or(kept.created_at).or(Some(view::date(first_at).to_string())),
+            updated_at: Some(view::date(self.clock.now()).to_string()),
+            version: Some(if is_new { 1 } else { shown.metadata.version + 1 }),
+            schema_version: said.schema_version.or(Some(shown.metadata.schema_version)),
+            status: said.status.or(kept.status),
+        };
+        description.write(&mut given.custom);
+        StreamMetadata {
+            acl: given.acl.or(before.acl),
+            truncate_before: given.truncate_before.or(before.truncate_before),
+            ..given
+        }
     }
 }
 
+/// Refuses a name that no stream may be given.
+fn to_be_made(stream: &str) -> Result<()> {
+    NewStreamName::from(stream).validate().map_err(|report| StreamsError::Invalid {
+        path: "streamName".into(),
+        message: report.iter().map(|(_, error)| error.to_string()).collect::<Vec<_>>().join("; "),
+    })
+}
+
 /// When the oldest readable event was written, if one is readable.
-async fn first_event_at(store: &BoundStore, name: &StreamName) -> Result<Option<Timestamp>> {
+async fn first_event_at(store: &BoundStore, name: &StreamName) -> event_store::Result<Option<Timestamp>> {
     let page = store.read_stream(name, ReadStream::forwards(1)).await?;
     Ok(page.events.first().and_then(|e| e.original()).map(|e| e.created))
 }
@@ -170,6 +232,9 @@ fn checked(map: Map<String, Value>) -> Result<StreamMetadata> {
             _ => "is no key that the store knows; free keys do not begin with '$'",
         };
         return refuse(key, message);
+    }
+    if let Some((path, message)) = StreamDescription::fault(&metadata.custom) {
+        return refuse(&path, &message);
     }
     within_limit(&metadata)?;
     Ok(metadata)

@@ -3,8 +3,8 @@
 use super::{Streams, StreamsError, name, read, view};
 use crate::security::Caller;
 use event_store::{
-    EventFilter, FilterBy, Position, ReadFrom, ResolvedEvent, SubscribeAll, SubscribeStream, Subscription,
-    SubscriptionMessage,
+    Error, EventFilter, FilterBy, Position, ReadFrom, ResolvedEvent, SubscribeAll, SubscribeStream,
+    Subscription, SubscriptionMessage,
 };
 use futures::{StreamExt as _, future, stream::BoxStream};
 use models::{Event, SubscribeAllQuery};
@@ -50,7 +50,7 @@ impl Streams {
     /// stream is deleted for good.
     ///
     /// # Errors
-    /// What the store answers.
+    /// `StreamDeleted` if it was deleted for good before, and what else the store answers.
     pub async fn follow(
         &self,
         caller: &Caller,
@@ -60,7 +60,13 @@ impl Streams {
         let from = read_from(start, |revision| revision);
         let options = SubscribeStream { from, resolve_links: true };
         let store = self.gate.bind(caller);
-        let subscription = store.subscribe_stream(&name(stream)?, options).await?;
+        let name = name(stream)?;
+        // One that was deleted for good would be confirmed first and fail then: say so at once.
+        match store.stream_info(&name).await {
+            Ok(_) | Err(Error::StreamNotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let subscription = store.subscribe_stream(&name, options).await?;
         let frames = Frames {
             mark: |event| event.original().map(|e| e.revision),
             keep: Box::new(|_| true),
@@ -109,7 +115,7 @@ fn feed(subscription: Subscription, mut frames: Frames) -> Feed {
     subscription
         .map(move |message| match message {
             Ok(message) => frames.of(message),
-            Err(event_store::Error::Closed) => None,
+            Err(Error::Closed) => None,
             Err(error) => Some(FeedFrame::Failed(error.into())),
         })
         .take_while(move |frame| {

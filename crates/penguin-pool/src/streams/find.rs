@@ -50,11 +50,15 @@ impl Streams {
             offset: query.offset,
             cursor: query.cursor,
         };
+        let by_offset = filter.cursor.is_none().then_some(filter.offset);
         let mut page = self.catalogue.browse(&View::of(caller), filter).await?;
+        let next_offset =
+            by_offset.filter(|_| page.has_more).map(|offset| offset + page.streams.len() as u64);
         if stale && !caller.is_admin() {
             self.hide_what_was_taken_back(caller, &mut page).await?;
         }
         Ok(StreamPage {
+            next_offset,
             streams: page.streams.iter().map(listed).collect(),
             total: page.total,
             has_more: page.has_more,
@@ -93,7 +97,7 @@ impl Streams {
         })
     }
 
-    /// A part of the events that pass a filter, newest first.
+    /// A part of the events that pass a filter, newest first: no more than a page may be large.
     ///
     /// # Errors
     /// `Catalogue`, and what the store answers.
@@ -105,20 +109,37 @@ impl Streams {
             stream_name: dto.stream_name.map(|text| name(text.as_str())).transpose()?,
             date_from: dto.date_from.map(moment),
             date_to: dto.date_to.map(moment),
-            conditions: dto.conditions.into_iter().map(condition).collect(),
+            conditions: dto.r#where.into_iter().map(condition).collect(),
             limit: dto.limit.size(),
             cursor: dto.cursor.filter(|cursor| !cursor.is_empty()),
         };
         let stale = self.is_stale(&store).await?;
-        let page = self.catalogue.search(&View::of(caller), filter).await?;
-        let fetched = stream::iter(page.hits).map(|hit| fetch(&store, hit)).buffered(FETCHES);
-        Ok(SearchResult {
+        let mut page = self.catalogue.search(&View::of(caller), filter).await?;
+        let hits = std::mem::take(&mut page.hits);
+        let mut fetched = pin!(stream::iter(hits).map(|hit| fetch(&store, hit)).buffered(FETCHES));
+        let (mut events, mut bytes, mut cursor) = (Vec::new(), 0, page.cursor.clone());
+        let mut before: Option<Hit> = None;
+        while let Some((hit, event)) = fetched.try_next().await? {
             // What was deleted or truncated since the catalogue looked is left out.
-            events: fetched.try_filter_map(async |event| Ok(event)).try_collect().await?,
+            if let Some(event) = event {
+                bytes += event.data.get().len() + event.metadata.get().len();
+                if bytes > self.page_bytes
+                    && !events.is_empty()
+                    && let Some(before) = &before
+                {
+                    cursor = Some(page.cursor_after(before));
+                    break;
+                }
+                events.push(event);
+            }
+            before = Some(hit);
+        }
+        Ok(SearchResult {
+            events,
             total: page.total,
             total_is_lower_bound: page.total_is_lower_bound,
-            has_more: page.has_more,
-            cursor: page.cursor,
+            has_more: cursor.is_some(),
+            cursor,
             stale,
         })
     }
@@ -201,7 +222,7 @@ impl Streams {
     }
 
     /// Waits until the catalogue has taken in what the store holds now. Whether it had not within the time.
-    async fn is_stale(&self, store: &BoundStore) -> Result<bool> {
+    pub(super) async fn is_stale(&self, store: &BoundStore) -> Result<bool> {
         let Some(last) = store.last_position().await? else { return Ok(false) };
         Ok(self.catalogue.wait_for(last, self.patience).await == Freshness::Stale)
     }
@@ -228,15 +249,18 @@ async fn one(store: &BoundStore, name: &StreamName, read: ReadStream) -> Result<
     Ok(page.events.into_iter().find_map(view::event))
 }
 
-/// The event that was found; nothing if it cannot be read any more.
-async fn fetch(store: &BoundStore, hit: Hit) -> Result<Option<Event>> {
+/// What was found, and the event; nothing if it cannot be read any more.
+async fn fetch(store: &BoundStore, hit: Hit) -> Result<(Hit, Option<Event>)> {
     let read = ReadStream::forwards(1).from(ReadFrom::At(hit.revision));
     let page = match store.read_stream(&hit.stream, read).await {
         // Taken back from the caller since the catalogue looked, too.
-        Err(Error::StreamNotFound(_) | Error::StreamDeleted(_) | Error::AccessDenied(_)) => return Ok(None),
+        Err(Error::StreamNotFound(_) | Error::StreamDeleted(_) | Error::AccessDenied(_)) => {
+            return Ok((hit, None));
+        }
         page => page?,
     };
-    Ok(page.events.into_iter().find_map(view::event).filter(|event| event.revision == hit.revision))
+    let event = page.events.into_iter().find_map(view::event).filter(|event| event.revision == hit.revision);
+    Ok((hit, event))
 }
 
 fn condition(dto: ConditionDto) -> Condition {

@@ -3,12 +3,14 @@
 //! `routes` parses, calls and answers; [`Streams`] is the service, which knows nothing of HTTP; `view` turns what the
 //! store holds into what clients see, and `feed` follows what is written.
 //!
-//! Where to start reading: `routes`, then `write` and `read`.
+//! Where to start reading: `routes`, then `write` (with `guarded`) and `read`.
 
 mod change;
 mod error;
 mod feed;
 mod find;
+mod guarded;
+mod known;
 mod read;
 mod routes;
 mod view;
@@ -24,7 +26,7 @@ use crate::{
     health::probe::READ_STREAM,
     security::{BoundStore, Gate},
 };
-use event_store::{Clock, Error, IdSource, StreamName, VersionedMetadata};
+use event_store::{Clock, DEFAULT_PAGE_BYTES, Error, IdSource, StreamName, VersionedMetadata};
 use std::{sync::Arc, time::Duration};
 
 /// Event streams: what the API does, for a caller. Cloning is cheap.
@@ -35,6 +37,8 @@ pub struct Streams {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     patience: Duration,
+    page_bytes: usize,
+    known: known::Known,
 }
 
 /// How long an answer waits for the catalogue unless told otherwise.
@@ -44,13 +48,27 @@ impl Streams {
     /// The service before a gate, with the catalogue of the same store.
     #[must_use]
     pub fn new(gate: Gate, catalogue: Catalogue, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { gate, catalogue, clock, ids, patience: PATIENCE }
+        Self {
+            gate,
+            catalogue,
+            clock,
+            ids,
+            patience: PATIENCE,
+            page_bytes: DEFAULT_PAGE_BYTES,
+            known: known::Known::default(),
+        }
     }
 
     /// The same, with another time that answers wait for the catalogue to take in what was written before the question.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// The same, with another size that the events of a page of a search may have together, in bytes.
+    #[must_use]
+    pub fn with_page_bytes(self, page_bytes: usize) -> Self {
+        Self { page_bytes, ..self }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading streams, and everything.
 
 use super::{Streams, StreamsError, name, view};
-use crate::security::Caller;
+use crate::security::{BoundStore, Caller};
 use event_store::{
     DEFAULT_PAGE_BYTES, Direction, EventFilter, FilterBy, Position, ReadAll, ReadFrom, ReadStream,
     RecordedEvent, ResolvedEvent, Revision, StreamInfo,
@@ -12,6 +12,9 @@ type Result<T> = std::result::Result<T, StreamsError>;
 
 /// How many pages of the store are read at most for one page of everything, while the filter leaves too few events.
 const PAGES: usize = 8;
+
+/// How many events the catalogue may be behind for its count to be waited for.
+const NEAR: u64 = 10_000;
 
 impl Streams {
     /// A page of a stream.
@@ -79,8 +82,24 @@ impl Streams {
             Some(ReadFrom::At(position)) => Some(position.raw()),
             _ => None,
         };
-        let total = store.statistics().await?.events;
+        let total = self.events_of_all(&store, query.system).await?;
         Ok(AllEventPage { events, total, has_more: next_position.is_some(), next_position })
+    }
+}
+
+impl Streams {
+    /// How many events the store has taken; without the system's where those are not asked for, which the catalogue
+    /// counts.
+    async fn events_of_all(&self, store: &BoundStore, system: bool) -> Result<u64> {
+        let mut events = store.statistics().await?.events;
+        if !system {
+            // One that has much to catch up with is not waited for: pages of everything must not be slow then.
+            if self.catalogue.lag().await?.events <= NEAR {
+                self.is_stale(store).await?;
+            }
+            events = events.saturating_sub(self.catalogue.system_events());
+        }
+        Ok(events)
     }
 }
 

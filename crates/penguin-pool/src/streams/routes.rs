@@ -195,9 +195,11 @@ endpoint! {
 }
 
 endpoint! {
-    /// Sets a stream's metadata, all of it.
+    /// Sets a stream's metadata.
     ///
-    /// Keys that are left out are gone, the stream's description among them: read, change, and set what was read.
+    /// `$maxAge`, `$maxCount`, `$cacheControl` and the free keys are replaced: those that are left out are gone. `$acl`,
+    /// `$tb` and the stream's description keep their values where they are left out, and `version` and `updatedAt`
+    /// follow by themselves.
     [StreamNotFound, StreamDeleted, WrongExpectedRevision, EventTooLarge, PermissionDenied, StorageFull]
     async fn set_metadata(
         State(streams): State<Streams>,

@@ -3,7 +3,7 @@
 use crate::security::permission::default_names;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use event_store::{Acl, ContentType, RecordedEvent, ResolvedEvent, StreamMetadata, StreamName, Timestamp};
-use models::{DateTime, Event, EventLink, Stream, StreamDescription, StreamPermissions, StreamStatus};
+use models::{DateTime, Event, EventLink, Stream, StreamDescription, StreamPermissions};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// The store's name for everybody, and for the administrators, and the API's.
@@ -66,13 +66,8 @@ pub(super) fn stream(
     first_event: Option<Timestamp>,
 ) -> Stream {
     let description = StreamDescription::read(&metadata.custom);
-    let moment = |text: Option<String>| text.and_then(|t| t.parse::<DateTime>().ok());
-    let created_at = moment(description.created_at).unwrap_or_else(|| date(first_event.unwrap_or_default()));
-    let status = match description.status {
-        _ if deleted => StreamStatus::Deleted,
-        Some(StreamStatus::Archived) => StreamStatus::Archived,
-        _ => StreamStatus::Active,
-    };
+    let created_at = description.created().unwrap_or_else(|| date(first_event.unwrap_or_default()));
+    let (updated_at, status) = (description.updated().unwrap_or(created_at), description.status(deleted));
     Stream {
         id: name.as_str().to_owned(),
         name: name.as_str().to_owned(),
@@ -80,8 +75,8 @@ pub(super) fn stream(
         data: description.data.unwrap_or_default(),
         metadata: models::StreamMetadata {
             created_at,
-            updated_at: moment(description.updated_at).unwrap_or(created_at),
-            version: description.version.unwrap_or_default(),
+            updated_at,
+            version: description.version.unwrap_or(1).max(1),
             schema_version: description.schema_version.unwrap_or_else(|| FIRST_SCHEMA.to_owned()),
             tags: description.tags.unwrap_or_default(),
             owner: description.owner.unwrap_or_else(|| "system".to_owned()),

@@ -8,7 +8,7 @@ use event_store::{
 use models::{
     AppendBatchResult, AppendManyResult, AppendResult, JsonObject, NewStreamName, StreamAppendBatchDto,
     StreamAppendEventDto, StreamAppendManyDto, StreamCreateRequestDto, StreamCreateResult, StreamDescription,
-    StreamEventDto, StreamPermissions, StreamPermissionsDto, StreamState, StreamStatus, StreamWriteResult,
+    StreamEventDto, StreamPermissions, StreamPermissionsDto, StreamState, StreamWriteResult,
 };
 use uuid::Uuid;
 
@@ -35,18 +35,12 @@ impl Streams {
             event_id: None,
         })?;
         let event_id = event.id;
-        let now = view::date(self.clock.now()).to_string();
         let owner = dto.owner.map_or_else(|| caller.id().to_owned(), String::from);
         let description = StreamDescription {
             description: dto.description,
             data: dto.data,
             tags: Some(dto.tags.into_iter().map(String::from).collect()),
-            owner: Some(owner.clone()),
-            created_at: Some(now.clone()),
-            updated_at: Some(now),
-            version: Some(1),
-            schema_version: Some(view::FIRST_SCHEMA.to_owned()),
-            status: Some(StreamStatus::Active),
+            ..self.first_description(owner.clone())
         };
         let permissions = permissions(dto.permissions.unwrap_or_default(), &owners(owner));
         for _ in 0..ATTEMPTS {
@@ -102,12 +96,11 @@ impl Streams {
         let name = writable(stream.as_str())?;
         let events = self.new_events(dto.events)?;
         let event_ids = ids(&events);
-        refuse_archived(&store, &name).await?;
-        let appended = store.append(&name, expected(dto.stream_state), events).await?;
-        let (Some(position), Some(revision)) = (appended.position, appended.last_revision) else {
-            return Err(unplaced());
-        };
-        Ok(AppendBatchResult { event_ids, position: position.raw(), revision })
+        let write = StreamWrite { stream: name, expected: expected(dto.stream_state), events };
+        let appended = self.append_guarded(caller, &store, vec![write]).await?.streams.pop();
+        let placed = appended.and_then(|a| Some((a.position?.raw(), a.last_revision?)));
+        let (position, revision) = placed.ok_or_else(unplaced)?;
+        Ok(AppendBatchResult { event_ids, position, revision })
     }
 
     /// Appends events to several streams, all or none.
@@ -125,14 +118,11 @@ impl Streams {
                 return Err(StreamsError::Invalid { path, message: format!("'{stream}' is named twice") });
             }
             let events = self.new_events(write.events)?;
-            if !events.is_empty() {
-                refuse_archived(&store, &stream).await?;
-            }
             let stream_name = stream.as_str().to_owned();
             results.push(StreamWriteResult { stream_name, event_ids: ids(&events), revision: None });
             writes.push(StreamWrite { stream, expected: expected(write.stream_state), events });
         }
-        let appended = store.append_many(writes).await?;
+        let appended = self.append_guarded(caller, &store, writes).await?;
         for (result, appended) in results.iter_mut().zip(appended.streams) {
             result.revision = appended.last_revision;
         }
@@ -206,22 +196,11 @@ async fn write_new(
         store.append(&metadata.stream, metadata.expected, metadata.events).await?;
         Some(store.append(&stream.stream, stream.expected, stream.events).await?)
     };
-    match appended.map(|a| (a.position, a.last_revision)) {
-        Some((Some(position), Some(revision))) => Ok((position.raw(), revision)),
-        _ => Err(Error::Internal("the store did not say where it wrote an event".into())),
-    }
+    appended.and_then(|a| Some((a.position?.raw(), a.last_revision?))).ok_or_else(unplaced)
 }
 
-fn unplaced() -> StreamsError {
-    Error::Internal("the store did not say where it wrote an event".into()).into()
-}
-
-async fn refuse_archived(store: &BoundStore, name: &StreamName) -> Result<()> {
-    let custom = metadata(store, name).await?.metadata.custom;
-    if StreamDescription::read(&custom).status == Some(StreamStatus::Archived) {
-        return Err(StreamsError::Archived(name.clone()));
-    }
-    Ok(())
+fn unplaced() -> Error {
+    Error::Internal("the store did not say where it wrote an event".into())
 }
 
 pub(super) const fn expected(state: StreamState) -> ExpectedState {
@@ -234,7 +213,7 @@ pub(super) const fn expected(state: StreamState) -> ExpectedState {
 }
 
 /// What a stream made without permissions has: it is its owner's and the administrators'.
-fn owners(owner: String) -> StreamPermissions {
+pub(super) fn owners(owner: String) -> StreamPermissions {
     let mut names = vec![owner];
     if names != ["system"] {
         names.push("system".to_owned());

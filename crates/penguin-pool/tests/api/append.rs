@@ -164,3 +164,51 @@ async fn the_systems_streams_and_deleted_ones_are_not_written() {
     let failure = service.post("/api/streams/a/events", event(1)).await.failure(410, "stream-deleted");
     assert_eq!(failure["streamName"], "a");
 }
+
+#[tokio::test]
+async fn an_array_is_no_object_however_deep_it_stands() {
+    let service = Service::start().await;
+    let create = |key: &str, value: Value| {
+        let mut body = json!({ "streamName": "a", "eventType": "Made", "eventData": {} });
+        body[key] = value;
+        body
+    };
+    for (path, body, at) in [
+        ("create", create("permissions", json!([["*"], ["*"], ["*"]])), "permissions"),
+        ("create", json!(["a", "Made", {}]), ""),
+        ("a/events/batch", json!({ "events": [event(1), ["Added", {}]] }), "events[1]"),
+        ("append", json!({ "streams": [["a", "any", [event(1)]]] }), "streams[0]"),
+        (
+            "append",
+            json!({ "streams": [{ "streamName": "a", "events": [["Added", {}]] }] }),
+            "streams[0].events[0]",
+        ),
+    ] {
+        let failure = service.post(&format!("/api/streams/{path}"), body).await;
+        let failure = failure.failure(400, "validation-failed");
+        assert_eq!(failure["details"][0]["path"], at, "{failure}");
+    }
+    service.get("/api/streams/a/events").await.failure(404, "stream-not-found");
+}
+
+#[tokio::test]
+async fn text_that_is_no_unicode_is_no_json() {
+    let service = Service::start().await;
+    let bodies: [&[u8]; 6] = [
+        br#"{"eventType":"Added","eventData":{"x":"\ud800"}}"#,
+        br#"{"eventType":"Added","eventData":{"\udc00":1}}"#,
+        br#"{"eventType":"Added","eventData":{},"metadata":{"x":["\ud83d\u0041"]}}"#,
+        br#"{"eventType":"\ud800","eventData":{}}"#,
+        b"{\"eventType\":\"Added\",\"eventData\":{\"x\":\"\xff\"}}",
+        b"{\"eventType\":\"\xc3\",\"eventData\":{}}",
+    ];
+    for body in bodies {
+        let request =
+            service.request("POST", "/api/streams/a/events").header("content-type", "application/json");
+        service.send(request.body(body.to_vec())).await.failure(400, "invalid-json");
+    }
+    let whole = r#"{"eventType":"Added","eventData":{"x":"\ud83d\ude00 \\ud800"}}"#;
+    service.send_text("POST", "/api/streams/a/events", whole).await.data(201);
+    let page = service.get("/api/streams/a/events").await.data(200);
+    assert_eq!((&page["total"], &page["events"][0]["data"]["x"]), (&json!(1), &json!("\u{1f600} \\ud800")));
+}

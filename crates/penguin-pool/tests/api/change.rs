@@ -40,11 +40,14 @@ async fn changes_at_once_are_all_counted() {
 #[tokio::test]
 async fn a_stream_made_elsewhere_can_be_described() {
     let service = Service::start().await;
-    service.append("a", 1).await;
+    service.append_elsewhere("a", 1).await;
+    let everybodys = json!({ "read": ["*"], "write": ["*"], "admin": ["*"] });
+    let stream = service.get("/api/streams/a/details").await.data(200)["stream"].take();
+    assert_eq!((&stream["metadata"]["version"], &stream["permissions"]), (&json!(1), &everybodys));
     let stream = service.patch("/api/streams/a", json!({ "description": "Found" })).await.data(200);
-    assert_eq!((&stream["description"], &stream["metadata"]["version"]), (&json!("Found"), &json!(1)));
+    assert_eq!((&stream["description"], &stream["metadata"]["version"]), (&json!("Found"), &json!(2)));
     assert_eq!(stream["metadata"]["createdAt"], "2024-01-15T10:30:00.000Z");
-    assert_eq!(stream["permissions"], json!({ "read": ["*"], "write": ["*"], "admin": ["*"] }));
+    assert_eq!(stream["permissions"], everybodys);
 }
 
 #[tokio::test]
@@ -116,21 +119,94 @@ async fn metadata_is_obeyed_and_shown_as_it_stands() {
     let service = Service::start().await;
     service.get("/api/streams/a/metadata").await.failure(404, "stream-not-found");
     for n in 0..4 {
-        service.append("a", n).await;
+        service.append_elsewhere("a", n).await;
     }
     assert_eq!(service.get("/api/streams/a/metadata").await.data(200), json!({}));
     let metadata = json!({ "$maxCount": 2, "$acl": { "$r": ["bob"] }, "team": "lending" });
-    assert_eq!(service.put("/api/streams/a/metadata", metadata.clone()).await.data(200), metadata);
-    assert_eq!(service.get("/api/streams/a/metadata").await.data(200), metadata);
+    let set = service.put("/api/streams/a/metadata", metadata).await.data(200);
+    let expected = json!({
+        "$maxCount": 2, "$acl": { "$r": ["bob"] }, "team": "lending", "version": 2, "schemaVersion": "1.0.0",
+        "createdAt": "2024-01-15T10:30:00.000Z", "updatedAt": "2024-01-15T10:30:00.000Z",
+    });
+    assert_eq!(set, expected);
+    assert_eq!(service.get("/api/streams/a/metadata").await.data(200), expected);
     let page = service.get("/api/streams/a/events").await.data(200);
     assert_eq!((numbers(&page), &page["total"]), (vec![2, 3], &json!(2)));
+}
+
+#[tokio::test]
+async fn setting_metadata_takes_nothing_away_in_silence() {
+    let service = Service::start().await;
+    let made = json!({
+        "streamName": "a", "eventType": "Made", "eventData": { "n": 0 }, "description": "A loan", "tags": ["loan"],
+        "data": { "k": 1 }, "owner": "bob", "permissions": { "read": ["*"] },
+    });
+    service.post("/api/streams/create", made).await.data(201);
+    service.append("a", 1).await;
+    let first = json!({ "$tb": 1, "$maxCount": 9, "team": "lending", "colour": "blue" });
+    service.put("/api/streams/a/metadata", first).await.data(200);
+    service.patch("/api/streams/a", json!({ "status": "archived" })).await.data(200);
+    let before = service.get("/api/streams/a/details").await.data(200)["stream"].take();
+    assert_eq!(before["metadata"]["version"], 3);
+
+    service.clock.advance(Duration::from_secs(1));
+    let set = service.put("/api/streams/a/metadata", json!({ "team": "returns" })).await;
+    let set = &set.json()["data"];
+    // What the store obeys and the free keys are as they were given; whose the stream is, and what it hides, stays.
+    assert_eq!((&set["team"], set.get("colour"), set.get("$maxCount")), (&json!("returns"), None, None));
+    assert_eq!((&set["$tb"], &set["$acl"]["$r"]), (&json!(1), &json!(["$all"])));
+    let mut expected = before;
+    expected["metadata"]["version"] = json!(4);
+    expected["metadata"]["updatedAt"] = json!("2024-01-15T10:30:01.000Z");
+    let details = service.get("/api/streams/a/details").await;
+    assert_eq!(details.json()["data"]["stream"], expected);
+    assert_eq!(details.json()["data"]["eventCount"], 1);
+
+    // What is given holds, `version` aside, and what was read can be set again.
+    let given = json!({
+        "description": "", "tags": [], "data": {}, "owner": "ann", "status": "active", "version": 77,
+        "schemaVersion": "2.0.0", "createdAt": "2020-01-01T00:00:00Z", "$acl": {},
+    });
+    let set = service.put("/api/streams/a/metadata", given).await.json()["data"].take();
+    service.put("/api/streams/a/metadata", set).await;
+    let stream = service.get("/api/streams/a/details").await.json()["data"]["stream"].take();
+    let expected = json!({
+        "id": "a", "name": "a", "description": "", "data": {}, "status": "active",
+        "metadata": {
+            "createdAt": "2020-01-01T00:00:00.000Z", "updatedAt": "2024-01-15T10:30:01.000Z", "version": 6,
+            "schemaVersion": "2.0.0", "tags": [], "owner": "ann",
+        },
+        "permissions": { "read": ["*"], "write": ["*"], "admin": ["*"] },
+    });
+    assert_eq!(stream, expected);
+}
+
+#[tokio::test]
+async fn metadata_can_come_before_its_stream_and_is_then_its_owners() {
+    let service = Service::start().await;
+    let set = service.put("/api/streams/a/metadata", json!({ "$maxCount": 2 })).await.data(200);
+    assert_eq!(
+        (&set["version"], &set["owner"], &set["$acl"]["$w"]),
+        (&json!(1), &json!("system"), &json!(["$admins"]))
+    );
+    service.get("/api/streams/a/details").await.failure(404, "stream-not-found");
+    service.append("a", 1).await;
+    assert_eq!(service.get("/api/streams/a/metadata").await.data(200), set);
+    for name in ["browse", "all", "-a", "%C3%A9"] {
+        let failure = service.put(&format!("/api/streams/{name}/metadata"), json!({})).await;
+        let failure = failure.failure(400, "validation-failed");
+        assert_eq!(failure["details"][0]["path"], "streamName", "{name}");
+    }
+    // A stream with such a name that is there can be described.
+    service.append_elsewhere("-a", 1).await;
+    service.put("/api/streams/-a/metadata", json!({ "team": "x" })).await.data(200);
 }
 
 #[tokio::test]
 async fn metadata_that_the_store_could_not_obey_is_refused() {
     let service = Service::start().await;
     service.create("a").await;
-    let cases: [(Value, &str); 9] = [
+    let cases: [(Value, &str); 16] = [
         (json!({ "$maxCount": 0 }), "$maxCount"),
         (json!({ "$maxAge": "1d" }), "$maxAge"),
         (json!({ "$tb": -1 }), "$tb"),
@@ -140,6 +216,13 @@ async fn metadata_that_the_store_could_not_obey_is_refused() {
         (json!({ "$acl": { "$x": "a" } }), "$acl"),
         (json!({ "$maxcount": 1 }), "$maxcount"),
         (json!([]), ""),
+        (json!({ "version": "two" }), "version"),
+        (json!({ "tags": ["a", 5] }), "tags"),
+        (json!({ "tags": ["a", ""] }), "tags[1]"),
+        (json!({ "owner": null }), "owner"),
+        (json!({ "status": "deleted" }), "status"),
+        (json!({ "createdAt": "yesterday" }), "createdAt"),
+        (json!({ "schemaVersion": 1 }), "schemaVersion"),
     ];
     for (metadata, path) in cases {
         let failure =

@@ -136,3 +136,132 @@ async fn a_store_without_appends_to_several_streams_still_creates_and_says_what_
     ] });
     service.post("/api/streams/append", many).await.failure(501, "not-implemented");
 }
+
+#[tokio::test]
+async fn a_store_without_appends_to_several_streams_takes_two_steps() {
+    let (service, store) = faulty().await;
+    service.append("a", 1).await;
+    let stream = service.get("/api/streams/a/details").await.data(200)["stream"].take();
+    assert_eq!(
+        (&stream["metadata"]["version"], &stream["permissions"]["write"]),
+        (&json!(1), &json!(["system"]))
+    );
+    let event =
+        |n: u64| json!({ "eventType": "Added", "eventData": { "n": n }, "streamState": "stream-exists" });
+    service.post("/api/streams/b/events", event(1)).await.failure(409, "wrong-expected-revision");
+    service.patch("/api/streams/a", json!({ "status": "archived" })).await.data(200);
+    service.post("/api/streams/a/events", event(2)).await.failure(409, "stream-archived");
+    *store.fault.lock().unwrap() = Some(Error::AccessDenied(StreamName::new("a").unwrap()));
+    service.post("/api/streams/a/events", event(2)).await.failure(403, "permission-denied");
+    *store.fault.lock().unwrap() = None;
+    service.patch("/api/streams/a", json!({ "status": "active" })).await.data(200);
+    service.post("/api/streams/a/events", event(2)).await.data(201);
+    service.append_elsewhere("c", 1).await;
+    service.append("c", 2).await;
+    assert_eq!(service.get("/api/streams/c/metadata").await.data(200), json!({}));
+}
+
+/// A store of which each read of a stream waits for ever once it is told to, and which knows how many wait.
+#[derive(Debug)]
+struct Slow {
+    inner: Arc<dyn EventStore>,
+    slow: std::sync::atomic::AtomicBool,
+    waiting: tokio::sync::watch::Sender<usize>,
+}
+
+/// One that waits; dropped where its caller gives up.
+struct Waiting<'a>(&'a Slow);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.send_modify(|waiting| *waiting -= 1);
+    }
+}
+
+#[async_trait::async_trait]
+impl EventStore for Slow {
+    async fn id(&self) -> Result<StoreId> {
+        self.inner.id().await
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+    fn state(&self) -> StoreState {
+        self.inner.state()
+    }
+    async fn statistics(&self) -> Result<StoreStatistics> {
+        self.inner.statistics().await
+    }
+    async fn append(
+        &self,
+        stream: &StreamName,
+        state: ExpectedState,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended> {
+        self.inner.append(stream, state, events).await
+    }
+    async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
+        self.inner.append_many(writes).await
+    }
+    async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
+        if self.slow.load(std::sync::atomic::Ordering::SeqCst) {
+            self.waiting.send_modify(|waiting| *waiting += 1);
+            let _waiting = Waiting(self);
+            return std::future::pending().await;
+        }
+        self.inner.read_stream(stream, read).await
+    }
+    async fn read_all(&self, read: ReadAll) -> Result<AllPage> {
+        self.inner.read_all(read).await
+    }
+    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
+        self.inner.stream_info(stream).await
+    }
+    async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
+        self.inner.subscribe_stream(stream, options).await
+    }
+    async fn subscribe_all(&self, options: SubscribeAll) -> Result<Subscription> {
+        self.inner.subscribe_all(options).await
+    }
+    async fn delete(&self, stream: &StreamName, state: ExpectedState) -> Result<Deleted> {
+        self.inner.delete(stream, state).await
+    }
+    async fn tombstone(&self, stream: &StreamName, state: ExpectedState) -> Result<Deleted> {
+        self.inner.tombstone(stream, state).await
+    }
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_fetched_any_more_for_a_caller_who_hangs_up_in_a_search() {
+    let mut slow = None;
+    let service = Service::start_behind(|inner| {
+        let waiting = tokio::sync::watch::Sender::new(0);
+        let store = Arc::new(Slow { inner, slow: false.into(), waiting });
+        slow = Some(Arc::clone(&store));
+        store
+    })
+    .await;
+    let store = slow.unwrap();
+    for n in 0..40 {
+        service.append("a", n).await;
+    }
+    let found = service.post("/api/streams/search", json!({ "limit": 40 })).await.data(200);
+    assert_eq!(found["events"].as_array().unwrap().len(), 40);
+    store.slow.store(true, std::sync::atomic::Ordering::SeqCst);
+    let mut waiting = store.waiting.subscribe();
+    let request = service.request("POST", "/api/streams/search").header("content-type", "application/json");
+    let caller = tokio::spawn(request.body(r#"{"limit":40}"#).send());
+    let generous = std::time::Duration::from_secs(30);
+    let seen =
+        *tokio::time::timeout(generous, waiting.wait_for(|waiting| *waiting > 1)).await.unwrap().unwrap();
+    assert!(seen < 40, "not all at once: {seen}");
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    tokio::time::timeout(generous, waiting.wait_for(|waiting| *waiting == 0)).await.unwrap().unwrap();
+    // The others go on.
+    store.slow.store(false, std::sync::atomic::Ordering::SeqCst);
+    service.post("/api/streams/search", json!({})).await.data(200);
+}

@@ -184,6 +184,23 @@ async fn a_feed_ends_with_the_reason_when_its_stream_is_deleted_for_good() {
 }
 
 #[tokio::test]
+async fn a_stream_that_was_deleted_for_good_is_not_followed() {
+    let service = three().await;
+    service.delete("/api/streams/a?mode=tombstone").await.data(200);
+    for query in ["", "?from=0"] {
+        let answer = service.get(&format!("/api/streams/a/subscribe{query}")).await;
+        assert_eq!(answer.failure(410, "stream-deleted")["streamName"], "a");
+    }
+    // One that was deleted softly can come back.
+    service.append("b", 0).await;
+    service.delete("/api/streams/b").await.data(200);
+    let mut feed = Feed::open(&service, "/api/streams/b/subscribe", None).await;
+    feed.mark().await;
+    service.append("b", 1).await;
+    assert_eq!(feed.events(1).await, [(1, 1)]);
+}
+
+#[tokio::test]
 async fn a_feed_ends_when_the_store_is_closed() {
     let service = three().await;
     let mut feed = Feed::open(&service, "/api/streams/a/subscribe", None).await;

@@ -1,6 +1,7 @@
 //! Browse, details, search, statistics, health.
 
-use crate::support::{Service, numbers};
+use crate::support::{PAGE_BYTES, Service, numbers};
+use event_store::{ExpectedState, StreamMetadata, StreamName};
 use serde_json::{Value, json};
 
 fn names(page: &Value) -> Vec<&str> {
@@ -86,6 +87,35 @@ async fn pages_of_streams_lead_on_by_cursor_with_the_true_total() {
 }
 
 #[tokio::test]
+async fn pages_of_streams_lead_on_by_offset_though_they_are_cut_short() {
+    let service = Service::start().await;
+    let large = "x".repeat(1_000_000);
+    for n in 0..20 {
+        let name = StreamName::new(format!("large-{n:02}")).unwrap();
+        let metadata = StreamMetadata::from_map(json!({ "note": large }).as_object().unwrap().clone());
+        let id = uuid::Uuid::from_u128(n);
+        service.append_elsewhere(name.as_str(), 0).await;
+        service.store.set_metadata(&name, ExpectedState::NoStream, &metadata, id).await.unwrap();
+    }
+    let (mut seen, mut offset, mut pages) = (Vec::new(), 0, 0);
+    loop {
+        let page = service.get(&format!("/api/streams/browse?offset={offset}")).await.data(200);
+        seen.extend(names(&page).into_iter().map(str::to_owned));
+        pages += 1;
+        assert_eq!((&page["total"], page["hasMore"] == true), (&json!(20), page.get("nextOffset").is_some()));
+        match page["nextOffset"].as_u64() {
+            Some(next) => offset = next,
+            None => break,
+        }
+    }
+    assert_eq!(seen, (0..20).map(|n| format!("large-{n:02}")).collect::<Vec<_>>());
+    assert_eq!(pages, 2, "a page has 16 MiB at most");
+    let first = service.get("/api/streams/browse?limit=1").await.data(200);
+    let rest = format!("/api/streams/browse?limit=1&cursor={}", first["nextCursor"].as_str().unwrap());
+    assert_eq!(service.get(&rest).await.data(200).get("nextOffset"), None);
+}
+
+#[tokio::test]
 async fn deleted_and_archived_streams_are_listed_when_asked_for() {
     let service = library().await;
     service.delete("/api/streams/loans-1").await.data(200);
@@ -108,6 +138,8 @@ async fn bad_questions_name_the_part_at_fault() {
         ("dateFrom=yesterday", "dateFrom"),
         ("status=gone", "status"),
         ("cursor=%00", "cursor"),
+        ("cursor=AAAA", "cursor"),
+        ("cursor=YXNkZg", "cursor"),
         ("x=1", "x"),
         ("tag=a&tag=b", "tag"),
     ] {
@@ -120,6 +152,12 @@ async fn bad_questions_name_the_part_at_fault() {
         (json!({ "where": [{ "path": "/a", "op": "is", "value": 1 }] }), "where[0].op"),
         (json!({ "where": [{ "path": "a", "op": "eq", "value": 1 }] }), "where[0].path"),
         (json!({ "where": [{ "path": "/a", "op": "eq" }] }), "where[0].value"),
+        (json!({ "where": [["/a", "eq", 1]] }), "where[0]"),
+        (json!({ "where": {} }), "where"),
+        (json!({ "where": [{ "path": "/x".repeat(600), "op": "eq", "value": 1 }] }), "where[0].path"),
+        (json!({ "where": vec![json!({ "path": "", "op": "exists" }); 21] }), "where"),
+        (json!({ "where": [{ "path": "/a", "op": "lt", "value": [] }] }), "where[0].value"),
+        (json!({ "cursor": "AAAA" }), "cursor"),
         (json!({ "dateFrom": 7 }), "dateFrom"),
         (json!({ "streamName": "" }), "streamName"),
         (json!({ "words": "x" }), "words"),
@@ -181,6 +219,34 @@ async fn events_are_found_newest_first_and_each_filter_filters() {
     let found = service.post("/api/streams/search", json!({ "eventType": "LoanGranted" })).await.data(200);
     let page = service.get("/api/streams/loans-2/events?from=1").await.data(200);
     assert_eq!(found["events"], page["events"]);
+}
+
+#[tokio::test]
+async fn a_page_of_large_events_is_cut_short_and_leads_on() {
+    let service = Service::start().await;
+    for n in 0..10_u64 {
+        // Of three sizes: pages are cut at other places each time, and one event is larger than a page may be.
+        let size = [10, PAGE_BYTES / 3, PAGE_BYTES / 2][n as usize % 3] + if n == 5 { PAGE_BYTES } else { 0 };
+        let event = json!({ "eventType": "Added", "eventData": { "n": n, "x": "x".repeat(size) } });
+        service.post("/api/streams/a/events", event).await.data(201);
+    }
+    let (mut seen, mut pages, mut cursor) = (Vec::new(), 0, Value::Null);
+    loop {
+        let found = service.post("/api/streams/search", json!({ "limit": 5, "cursor": cursor })).await;
+        let page = found.data(200);
+        let numbers = numbers(&page);
+        assert!(numbers.len() == 1 || found.text.len() < PAGE_BYTES + 3000, "{} bytes", found.text.len());
+        assert!(!numbers.is_empty(), "a page leads on by at least one event");
+        assert_eq!((&page["total"], page["hasMore"] == true), (&json!(10), page.get("cursor").is_some()));
+        seen.extend(numbers);
+        pages += 1;
+        match page.get("cursor") {
+            Some(next) => cursor = next.clone(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    assert!(pages > 3, "cut short: {pages} pages");
 }
 
 #[tokio::test]

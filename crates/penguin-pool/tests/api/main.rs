@@ -8,6 +8,7 @@ mod documents;
 mod faults;
 mod feeds;
 mod find;
+mod guarded;
 mod privacy;
 mod read;
 mod robust;

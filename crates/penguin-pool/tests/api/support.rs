@@ -1,7 +1,9 @@
 //! A started service, and short ways to ask it.
 
 use axum::Router;
-use event_store::{Clock, EventStore, IdSource, contract::Model};
+use event_store::{
+    Clock, EventStore, ExpectedState, IdSource, NewEvent, RandomIds, StreamName, contract::Model,
+};
 use penguin_pool::{
     catalogue::{Catalogue, Options, Place},
     http::{self, Context, Documents},
@@ -65,6 +67,9 @@ impl Answer {
         body
     }
 }
+
+/// What the events of a page of a search may have together.
+pub(crate) const PAGE_BYTES: usize = 10_000;
 
 impl Service {
     pub(crate) async fn start() -> Self {
@@ -145,6 +150,13 @@ impl Service {
         self.post("/api/streams/create", body).await.data(201)
     }
 
+    /// Appends an event with this number, as a client of KurrentDB's protocol does.
+    pub(crate) async fn append_elsewhere(&self, name: &str, n: u64) {
+        let event = NewEvent::json(RandomIds.next_id(), "Added", json!({ "n": n }).to_string());
+        let name = StreamName::new(name).unwrap();
+        self.store.append(&name, ExpectedState::Any, vec![event]).await.unwrap();
+    }
+
     /// Appends an event with this number; gives where it was written.
     pub(crate) async fn append(&self, name: &str, n: u64) -> Value {
         let body = json!({ "eventType": "Added", "eventData": { "n": n } });
@@ -167,7 +179,9 @@ fn router(
     let gate = Gate::new(Arc::new(Encrypted::new(Arc::clone(store), keys.clone())));
     let users = Users::new(gate.clone(), catalogue.clone(), keys, Arc::clone(&clock), Arc::clone(&ids));
     let users = users.with_patience(patience);
-    let streams = Streams::new(gate, catalogue, Arc::clone(&clock), Arc::clone(&ids)).with_patience(patience);
+    let streams = Streams::new(gate, catalogue, Arc::clone(&clock), Arc::clone(&ids))
+        .with_patience(patience)
+        .with_page_bytes(PAGE_BYTES);
     let (router, documents) = http::build(|| streams::routes(streams).merge(users::routes(users))).unwrap();
     let context = Context { clock, ids };
     (router.layer(axum::middleware::from_fn_with_state(context, http::context)), documents)
