@@ -254,7 +254,9 @@ async fn fetch(store: &BoundStore, hit: Hit) -> Result<(Hit, Option<Event>)> {
     let read = ReadStream::forwards(1).from(ReadFrom::At(hit.revision));
     let page = match store.read_stream(&hit.stream, read).await {
         // Taken back from the caller since the catalogue looked, too.
-        Err(Error::StreamNotFound(_) | Error::StreamDeleted(_) | Error::AccessDenied(_)) => {
+        Err(
+            Error::StreamNotFound(_) | Error::StreamDeleted(_) | Error::AccessDenied(_) | Error::Erased(_),
+        ) => {
             return Ok((hit, None));
         }
         page => page?,
