@@ -1,5 +1,6 @@
 //! Entities, events and DTOs: one Rust type says each fact once, and JSON, validation, documents and examples follow.
 
+mod audit;
 mod event;
 mod health;
 mod socket;
@@ -8,6 +9,7 @@ mod time;
 mod uptime;
 mod user;
 
+pub use audit::*;
 pub use event::*;
 pub use health::*;
 pub use socket::*;

@@ -8,6 +8,7 @@
 //! The process around it, with its signals and exit codes, is in [`serve`](crate::serve).
 
 use crate::{
+    audit::{self, Audit},
     catalogue::{Catalogue, Freshness, Options, Place},
     config::{Config, DataDir, EventStoreKind, Settings},
     health::{self, Health, Listener, OpenSockets, Probe, ReadModels, WatchedServices, probe},
@@ -99,6 +100,8 @@ pub struct Api {
     pub uptime: Arc<Uptime>,
     /// The way to the store, for what is served beside the API.
     pub gate: Gate,
+    /// What callers do is written down here, if it is.
+    pub audit: Option<Audit>,
     /// Finds out how the service is, and tells the sockets, for as long as it runs.
     pub watch: BoxFuture<'static, ()>,
 }
@@ -123,7 +126,15 @@ pub fn api(
     let Parts { config, store, keys, clock, ids } = parts;
     let measured = Arc::new(Measured::new(Arc::clone(store), Arc::clone(clock)));
     let encrypted = Encrypted::new(Arc::<Measured>::clone(&measured), keys.clone());
-    let gate = Gate::new(Arc::new(encrypted));
+    let audit = config.settings.audit.then(|| {
+        Audit::begin_writing(audit::Parts {
+            store: Arc::<Measured>::clone(&measured),
+            clock: Arc::clone(clock),
+            ids: Arc::clone(ids),
+            strict: config.environment.is_public(),
+        })
+    });
+    let gate = Gate::new(Arc::new(encrypted)).with_audit(audit.clone());
     let about = Arc::new(About::new(config, address.port(), Arc::clone(clock)));
     let read_models: Arc<dyn ReadModels> = Arc::new(Followers { catalogue: catalogue.clone() });
     let probe = Probe::new(probe::Parts {
@@ -153,7 +164,8 @@ pub fn api(
         ),
     })?);
     let streams = Streams::new(gate.clone(), catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
-    let users = Users::new(gate.clone(), catalogue.clone(), keys.clone(), Arc::clone(clock), Arc::clone(ids));
+    let users = Users::new(gate.clone(), catalogue.clone(), keys.clone(), Arc::clone(clock), Arc::clone(ids))
+        .with_audit(audit.clone());
     let feed = HealthFeed::new(Arc::clone(clock));
     let sockets = Sockets::new(websocket::Options {
         allowed_origins: config.settings.allowed_origins.0.clone(),
@@ -185,6 +197,7 @@ pub fn api(
     let (router, mut documents) = http::build(|| {
         streams::routes(streams)
             .merge(users::routes(users))
+            .merge(audit::routes(audit.clone()))
             .merge(health::routes(health))
             .merge(status::routes(about))
             .merge(uptime::routes(Arc::clone(&uptime)))
@@ -202,7 +215,7 @@ pub fn api(
     };
     let sockets_router = ops::layers(http::nothing(), sockets.router(), &options);
     let router = ops::layers(router, sockets.router(), &options);
-    Ok(Api { router, sockets_router, sockets, documents, uptime, gate, watch })
+    Ok(Api { router, sockets_router, sockets, documents, uptime, gate, audit, watch })
 }
 
 /// The sockets, as health asks for them.
@@ -330,6 +343,7 @@ pub struct Service {
     lifecycle: Lifecycle,
     uptime: Arc<Uptime>,
     store: Arc<dyn EventStore>,
+    audit: Option<Audit>,
     catalogue: Catalogue,
     sockets: Sockets,
     servers: Vec<JoinHandle<End>>,
@@ -374,6 +388,7 @@ impl Service {
             lifecycle,
             uptime: api.uptime,
             store: parts.store,
+            audit: api.audit,
             catalogue,
             sockets: api.sockets,
             servers,
@@ -440,6 +455,9 @@ impl Service {
         });
         self.upkeep.iter().for_each(JoinHandle::abort);
         self.catalogue.stop().await;
+        if let Some(audit) = &self.audit {
+            audit.stop().await;
+        }
         self.store.close().await.map_err(|e| format!("the event store could not be closed cleanly: {e}"))?;
         Ok(ends.into_iter().fold(End::Clean, End::and))
     }

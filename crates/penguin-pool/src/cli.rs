@@ -2,6 +2,7 @@
 
 use crate::{
     app::{self, Parts},
+    audit,
     catalogue::{Catalogue, Options, Progress},
     config::{self, Config, DataDir, Host, Inputs, Value},
     http::Documents,
@@ -106,6 +107,11 @@ enum Command {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// The trail of who did what.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// The keys of users' data.
     Keys {
         #[command(subcommand)]
@@ -126,6 +132,15 @@ enum Command {
         #[arg(long, default_value = ":memory:", value_parser = <DataDir as Value>::parse)]
         data: DataDir,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Go along the whole trail, and tell what was changed, moved or taken out.
+    ///
+    /// The service must not run on the same data directory meanwhile. It prints the newest record's hash: note it
+    /// elsewhere, for nobody can tell from the trail alone whether its end was cut off.
+    Verify,
 }
 
 #[derive(Debug, Subcommand)]
@@ -179,6 +194,7 @@ fn execute(command: Command) -> Result<(), Failure> {
             if check { check_documents(&documents, &out) } else { Ok(documents.write_to(&out)?) }
         }
         Command::Rebuild { accept_loss } => block_on(rebuild(Config::load()?, accept_loss))?,
+        Command::Audit { command: AuditCommand::Verify } => block_on(verify(Config::load()?))?,
         Command::Keys { command: KeysCommand::Rotate } => block_on(rotate(Config::load()?))?,
         Command::Kurrentdb { port, host, data } => {
             block_on(serve_kurrentdb(&host, port, &data, |connection| print(&format!("{connection}\n"))))?
@@ -233,6 +249,24 @@ fn check_documents(documents: &Documents, directory: &Path) -> Result<(), Failur
         "{directory}: not what the models say: {}; write them anew: penguin-pool openapi --out {directory}",
         stale.join(", ")
     )))
+}
+
+async fn verify(config: Config) -> Result<(), Failure> {
+    let data = config.settings.data_dir;
+    if !data.path().is_some_and(Path::is_dir) {
+        let message = "DATA_DIR: there is no event store to look into; write the directory of one".to_owned();
+        return Err(Failure { code: FailureCode::Data, message });
+    }
+    let opened = app::open_store(&data, Arc::new(SystemClock), Arc::new(RandomIds)).await;
+    let store = opened.map_err(|e| unopenable(&data, &e))?;
+    let verdict = audit::verify(&*store).await.map_err(other)?;
+    store.close().await.map_err(other)?;
+    let newest = verdict.newest.unwrap_or_else(|| "none".to_owned());
+    if verdict.faults.is_empty() {
+        return print(&format!("{} records, no fault; the newest has the hash {newest}\n", verdict.records));
+    }
+    let faults = verdict.faults.iter().map(|fault| format!("number {}: {}", fault.revision, fault.message));
+    Err(other(faults.collect::<Vec<_>>().join("\n")))
 }
 
 async fn rotate(config: Config) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 //! store), then [`catalogue`] (a read model).
 
 pub mod app;
+pub mod audit;
 pub mod catalogue;
 pub mod cli;
 pub mod config;

@@ -49,6 +49,9 @@ settings! {
     /// The file that keeps each user's own key, wrapped by `ENCRYPTION_KEY`: back it up, and not together with the events.
     /// `DATA_DIR` with `.keys` behind it unless set.
     key_store: Option<String> = "KEY_STORE", Preset::Unset;
+    /// Whether everything that callers do is written down, in the stream `system-audit`. Where callers must say who they are,
+    /// what cannot be written down is refused.
+    audit: bool = "AUDIT", Preset::ByReach { local: "false", public: "true" };
     /// What is logged: a level, and after it exceptions by module, such as `info,penguin_pool=debug`.
     log_level: LogFilter = "LOG_LEVEL", Preset::Always("info");
     /// How it is logged.

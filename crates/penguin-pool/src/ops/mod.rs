@@ -7,6 +7,7 @@
 //! 3. security headers, CORS ([`headers`]): a browser can read refusals;
 //! 4. compression; feeds are left alone;
 //! 5. rate limit ([`rate_limit`]): before anything is spent on the request;
+//!    (around it, where a trail is kept: where a request comes from, [`origin`](crate::audit::origin));
 //! 6. shutdown, concurrency and time limits ([`load`]);
 //! 7. feeds ([`feeds`]): their number, and their end at shutdown;
 //! 8. the API itself, which catches panics and limits bodies.
@@ -28,6 +29,7 @@ pub use measured::Measured;
 pub use routes::routes;
 
 use crate::{
+    audit,
     config::Settings,
     http::{self, Context},
 };
@@ -69,6 +71,10 @@ pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
     let known = api.clone();
     if let Some(limiter) = rate_limit::Limiter::new(settings, Arc::clone(clock)) {
         api = api.layer(from_fn_with_state(Arc::new(limiter), rate_limit::limit));
+    }
+    if settings.audit {
+        let proxies = settings.trusted_proxies.clone();
+        api = api.layer(from_fn_with_state(proxies, audit::origin::observe));
     }
     api.layer(compression)
         .layer(headers::cors(&settings.allowed_origins))

@@ -142,7 +142,7 @@ impl Limiter {
 }
 
 /// The address that a request comes from: of those that the trusted proxies passed on, the last that is not one of them.
-fn caller(peer: IpAddr, headers: &HeaderMap, proxies: &Proxies) -> IpAddr {
+pub(crate) fn caller(peer: IpAddr, headers: &HeaderMap, proxies: &Proxies) -> IpAddr {
     let trusted = |ip: IpAddr| proxies.0.iter().any(|network| network.contains(ip));
     let mut caller = peer;
     if proxies.0.is_empty() || !trusted(peer) {

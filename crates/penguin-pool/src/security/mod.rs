@@ -9,6 +9,7 @@ pub use encrypted::Encrypted;
 pub use keys::Keys;
 pub use permission::Right;
 
+use crate::audit::Audit;
 use authorized::Authorized;
 use event_store::{EventStore, StreamName};
 use std::sync::Arc;
@@ -91,22 +92,34 @@ pub type BoundStore = Arc<dyn EventStore>;
 #[derive(Debug, Clone)]
 pub struct Gate {
     engine: Arc<dyn EventStore>,
+    audit: Option<Audit>,
 }
 
 impl Gate {
     /// A gate before an engine.
     #[must_use]
     pub fn new(engine: Arc<dyn EventStore>) -> Self {
-        Self { engine }
+        Self { engine, audit: None }
+    }
+
+    /// The same, with a trail in which is written down what callers do.
+    #[must_use]
+    pub fn with_audit(self, audit: Option<Audit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// The store as `caller` may use it.
     #[must_use]
     pub fn bind(&self, caller: &Caller) -> BoundStore {
-        if caller.is_admin() {
-            return Arc::clone(&self.engine);
+        let store = if caller.is_admin() {
+            Arc::clone(&self.engine)
+        } else {
+            Arc::new(self.authorized(caller)) as BoundStore
+        };
+        match &self.audit {
+            Some(audit) => audit.observe(caller, store),
+            None => store,
         }
-        Arc::new(self.authorized(caller))
     }
 
     /// Refuses what `caller` has no right to, as the bound store does: for what a feature does in the caller's name but
@@ -124,7 +137,11 @@ impl Gate {
         if caller.is_admin() {
             return Ok(());
         }
-        self.authorized(caller).require(stream, right).await
+        let allowed = self.authorized(caller).require(stream, right).await;
+        if let (Some(audit), Err(error)) = (&self.audit, &allowed) {
+            audit.note(caller.id(), "require", vec![stream.as_str().to_owned()], error.code().slug());
+        }
+        allowed
     }
 
     fn authorized(&self, caller: &Caller) -> Authorized {

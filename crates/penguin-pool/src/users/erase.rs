@@ -16,6 +16,13 @@ impl Users {
     /// `Denied` for whoever is neither the user nor an administrator, and what the key store and the store answer. Once
     /// the key is destroyed, reads answer `Erased` whatever happens after.
     pub async fn erase(&self, caller: &Caller, user_id: &UserId) -> Result<UserErased> {
+        let erased = self.erased(caller, user_id).await;
+        let outcome = erased.as_ref().map_or_else(|error| error.code().slug(), |_| "ok");
+        self.note(caller, "erase", vec![format!("user-{user_id}")], outcome);
+        erased
+    }
+
+    async fn erased(&self, caller: &Caller, user_id: &UserId) -> Result<UserErased> {
         if !Self::is_own(caller, user_id) {
             return Err(UsersError::Denied("the user and administrators"));
         }

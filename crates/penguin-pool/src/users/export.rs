@@ -6,7 +6,7 @@ use crate::{
     streams::{self, event_view},
 };
 use bytes::Bytes;
-use event_store::{Error, ReadFrom, ReadStream, StreamName};
+use event_store::{Error, ErrorCode, ReadFrom, ReadStream, StreamName};
 use futures::stream::BoxStream;
 use models::{DateTime, UserId, UserStream};
 use serde_json::json;
@@ -30,6 +30,8 @@ impl Users {
     /// `Denied` for whoever is neither the user nor an administrator, `NotFound`, `Erased`, and what the store answers.
     pub async fn export(&self, caller: &Caller, user_id: &UserId) -> Result<Export> {
         if !Self::is_own(caller, user_id) {
+            let streams = vec![format!("user-{user_id}")];
+            self.note(caller, "export", streams, ErrorCode::PermissionDenied.slug());
             return Err(UsersError::Denied("the user and administrators"));
         }
         self.refuse_erased(user_id).await?;

@@ -178,7 +178,9 @@ impl Users {
     /// `Denied`, and `Catalogue`.
     pub async fn users(&self, caller: &Caller, query: UsersQuery) -> Result<UserPage> {
         if !caller.is_admin() {
-            return Err(UsersError::Denied("administrators"));
+            let refused = UsersError::Denied("administrators");
+            self.note(caller, "list-users", Vec::new(), refused.code().slug());
+            return Err(refused);
         }
         let stale = self.is_stale().await?;
         let prefix = query.prefix.unwrap_or_default();

@@ -22,6 +22,7 @@ pub use routes::routes;
 pub use write::Expect;
 
 use crate::{
+    audit::Audit,
     catalogue::Catalogue,
     security::{BoundStore, Caller, Gate, Keys},
 };
@@ -37,6 +38,7 @@ pub struct Users {
     keys: Keys,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
+    audit: Option<Audit>,
     patience: Duration,
 }
 
@@ -53,13 +55,25 @@ impl Users {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self {
-        Self { gate, catalogue, keys, clock, ids, patience: PATIENCE }
+        Self { gate, catalogue, keys, clock, ids, audit: None, patience: PATIENCE }
+    }
+
+    /// The same, with a trail to write erasures down in.
+    #[must_use]
+    pub fn with_audit(self, audit: Option<Audit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// The same, with another time that lists wait for the catalogue to take in what was written before the question.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    fn note(&self, caller: &Caller, action: &'static str, streams: Vec<String>, outcome: &str) {
+        if let Some(audit) = &self.audit {
+            audit.note(caller.id(), action, streams, outcome);
+        }
     }
 
     fn store(&self, caller: &Caller) -> BoundStore {

@@ -1,0 +1,216 @@
+//! The trail of who did what: the stream `system-audit`.
+//!
+//! What a caller does with a store is written down by a decorator ([`observed`]) that the gate puts on outermost, so that
+//! it sees refusals too; what is no deed with a store ([`Audit::note`]) is told by whoever does it. Deeds go through a
+//! bounded queue and are appended in batches, each process's in a chain of its own ([`chain`]). The service's own work,
+//! which no request asked for, is not written down.
+
+mod chain;
+mod observed;
+pub mod origin;
+mod read;
+mod routes;
+mod writer;
+
+pub(crate) use observed::Observed;
+pub use read::{Fault, Verdict, verify};
+pub use routes::routes;
+
+use crate::security::{BoundStore, Caller};
+use event_store::{Clock, Error, EventStore, IdSource, StreamName};
+use models::{AuditRecord, DateTime};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc::{self, OwnedPermit, error::TrySendError},
+    task::JoinHandle,
+};
+
+/// The stream that keeps the trail.
+pub const STREAM: &str = "system-audit";
+
+/// How many deeds may wait to be written.
+const QUEUE: usize = 10_000;
+
+/// How long the end waits for a store that does not write.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A deed that is to be written down.
+#[derive(Debug)]
+pub struct Deed {
+    caller: String,
+    action: &'static str,
+    streams: Vec<String>,
+}
+
+impl Deed {
+    /// Who did what, on which streams.
+    #[must_use]
+    pub fn new(caller: &str, action: &'static str, streams: Vec<String>) -> Self {
+        Self { caller: caller.to_owned(), action, streams }
+    }
+}
+
+/// The trail. Cloning is cheap, and all clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Audit(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    queue: Mutex<Option<mpsc::Sender<AuditRecord>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn EventStore>,
+    /// Whether what cannot be written down is refused.
+    strict: bool,
+    lost: AtomicU64,
+}
+
+/// What a trail needs.
+#[derive(Debug)]
+pub struct Parts {
+    /// The store that keeps it, bound to nobody.
+    pub store: Arc<dyn EventStore>,
+    /// Tells when.
+    pub clock: Arc<dyn Clock>,
+    /// Makes the ids of records.
+    pub ids: Arc<dyn IdSource>,
+    /// Whether what cannot be written down is refused, rather than done and forgotten.
+    pub strict: bool,
+}
+
+impl Audit {
+    /// Begins to write. What is told before the store answers waits.
+    #[must_use]
+    pub fn begin_writing(parts: Parts) -> Self {
+        Self::with_queue(parts, QUEUE)
+    }
+
+    fn with_queue(parts: Parts, size: usize) -> Self {
+        let Parts { store, clock, ids, strict } = parts;
+        let (queue, waiting) = mpsc::channel(size);
+        let writer = writer::Writer::new(Arc::clone(&store), Arc::clone(&clock), ids);
+        let writer = tokio::spawn(writer.run(waiting));
+        Self(Arc::new(Inner {
+            queue: Mutex::new(Some(queue)),
+            writer: Mutex::new(Some(writer)),
+            clock,
+            store,
+            strict,
+            lost: AtomicU64::new(0),
+        }))
+    }
+
+    /// The store as `caller` may use it, with what is done there written down. The service's own work is not.
+    #[must_use]
+    pub(crate) fn observe(&self, caller: &Caller, store: BoundStore) -> BoundStore {
+        if caller.is_system() && origin::current().is_none() {
+            return store;
+        }
+        Arc::new(Observed::new(store, self.clone(), caller.clone()))
+    }
+
+    /// Makes room for a deed that is about to be done.
+    ///
+    /// # Errors
+    /// `Unavailable` if there is none, and what cannot be written down is refused.
+    pub(crate) fn begin(&self, deed: Deed) -> Result<Pending, Error> {
+        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let permit = match queue.map(mpsc::Sender::try_reserve_owned) {
+            Some(Ok(permit)) => Some(permit),
+            None if self.0.strict => return Err(Error::Closed),
+            Some(Err(TrySendError::Full(_))) if self.0.strict => {
+                metrics::counter!("audit_refused_total").increment(1);
+                return Err(Error::Unavailable("its trail cannot be written as fast as it is used".into()));
+            }
+            Some(Err(TrySendError::Closed(_))) if self.0.strict => return Err(Error::Closed),
+            None | Some(Err(_)) => {
+                metrics::counter!("audit_lost_total").increment(1);
+                self.0.lost.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        };
+        let origin = origin::current();
+        let record = AuditRecord {
+            instance: String::new(),
+            sequence: 0,
+            previous: String::new(),
+            at: DateTime::from_millis(self.0.clock.now().millis()),
+            caller: deed.caller,
+            action: deed.action.to_owned(),
+            streams: deed.streams,
+            outcome: "cancelled".to_owned(),
+            request_id: origin.as_ref().and_then(|origin| origin.request_id.clone()),
+            address: origin.and_then(|origin| origin.address).map(|address| address.to_string()),
+        };
+        Ok(Pending { permit, record: Some(record) })
+    }
+
+    /// Writes down what is no deed with a store: a login, say. It is done already, so that it is not refused.
+    pub fn note(&self, caller: &str, action: &'static str, streams: Vec<String>, outcome: &str) {
+        match self.begin(Deed::new(caller, action, streams)) {
+            Ok(pending) => pending.end(outcome),
+            Err(error) => {
+                tracing::error!(%error, caller, action, outcome, "a deed could not be written down")
+            }
+        }
+    }
+
+    /// How many deeds were done and not written down.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes what waits, and ends. What is done after is not written down, or refused.
+    pub async fn stop(&self) {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut writer) = writer else { return };
+        match tokio::time::timeout(PATIENCE, &mut writer).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the trail's writer failed"),
+            Err(_) => {
+                writer.abort();
+                tracing::error!("the end of the trail could not be written: the store does not take it");
+            }
+        }
+    }
+}
+
+/// A deed under way. One that is dropped before its end, with the request that asked for it, is written down as cancelled.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    permit: Option<OwnedPermit<AuditRecord>>,
+    record: Option<AuditRecord>,
+}
+
+impl Pending {
+    /// Writes down what came of it.
+    pub(crate) fn end(mut self, outcome: &str) {
+        if let Some(record) = &mut self.record {
+            outcome.clone_into(&mut record.outcome);
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let (Some(permit), Some(record)) = (self.permit.take(), self.record.take()) {
+            permit.send(record);
+        }
+    }
+}
+
+/// The stream's name.
+fn stream() -> Result<StreamName, Error> {
+    StreamName::new(STREAM).map_err(|e| Error::InvalidArgument(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

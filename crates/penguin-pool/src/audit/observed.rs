@@ -1,0 +1,129 @@
+//! A decorator that writes down what a caller does with a store.
+
+use super::{Audit, Deed};
+use crate::security::Caller;
+use event_store::{
+    AllPage, Appended, AppendedMany, Capabilities, Deleted, EventStore, ExpectedState, NewEvent, Position,
+    ReadAll, ReadStream, Result, StoreId, StoreState, StoreStatistics, StreamInfo, StreamMetadata,
+    StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription, VersionedMetadata,
+};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The name of everything, as the trail writes it.
+const ALL: &str = "$all";
+
+/// A store bound to a caller, whose deeds are written down.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    store: Arc<dyn EventStore>,
+    audit: Audit,
+    caller: Caller,
+}
+
+impl Observed {
+    pub(crate) fn new(store: Arc<dyn EventStore>, audit: Audit, caller: Caller) -> Self {
+        Self { store, audit, caller }
+    }
+
+    /// Does it, if it can be written down, and writes down what came of it.
+    async fn observe<T>(
+        &self,
+        action: &'static str,
+        streams: Vec<String>,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let pending = self.audit.begin(Deed::new(self.caller.id(), action, streams))?;
+        let result = call.await;
+        pending.end(result.as_ref().map_or_else(|error| error.code().slug(), |_| "ok"));
+        result
+    }
+}
+
+fn one(stream: &StreamName) -> Vec<String> {
+    vec![stream.as_str().to_owned()]
+}
+
+#[async_trait::async_trait]
+impl EventStore for Observed {
+    async fn id(&self) -> Result<StoreId> {
+        self.store.id().await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    fn state(&self) -> StoreState {
+        self.store.state()
+    }
+
+    async fn statistics(&self) -> Result<StoreStatistics> {
+        self.store.statistics().await
+    }
+
+    async fn append(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedState,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended> {
+        self.observe("append", one(stream), self.store.append(stream, expected, events)).await
+    }
+
+    async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
+        let streams = writes.iter().map(|write| write.stream.as_str().to_owned()).collect();
+        self.observe("append", streams, self.store.append_many(writes)).await
+    }
+
+    async fn read_stream(&self, stream: &StreamName, options: ReadStream) -> Result<StreamPage> {
+        self.observe("read", one(stream), self.store.read_stream(stream, options)).await
+    }
+
+    async fn read_all(&self, options: ReadAll) -> Result<AllPage> {
+        self.observe("read", vec![ALL.to_owned()], self.store.read_all(options)).await
+    }
+
+    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
+        self.observe("describe", one(stream), self.store.stream_info(stream)).await
+    }
+
+    async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
+        self.observe("subscribe", one(stream), self.store.subscribe_stream(stream, options)).await
+    }
+
+    async fn subscribe_all(&self, options: SubscribeAll) -> Result<Subscription> {
+        self.observe("subscribe", vec![ALL.to_owned()], self.store.subscribe_all(options)).await
+    }
+
+    async fn delete(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
+        self.observe("delete", one(stream), self.store.delete(stream, expected)).await
+    }
+
+    async fn tombstone(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
+        self.observe("tombstone", one(stream), self.store.tombstone(stream, expected)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+
+    async fn last_position(&self) -> Result<Option<Position>> {
+        self.store.last_position().await
+    }
+
+    async fn metadata(&self, stream: &StreamName) -> Result<VersionedMetadata> {
+        self.observe("describe", one(stream), self.store.metadata(stream)).await
+    }
+
+    async fn set_metadata(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedState,
+        metadata: &StreamMetadata,
+        event_id: Uuid,
+    ) -> Result<Appended> {
+        let set = self.store.set_metadata(stream, expected, metadata, event_id);
+        self.observe("set-metadata", one(stream), set).await
+    }
+}

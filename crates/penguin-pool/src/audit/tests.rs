@@ -1,0 +1,198 @@
+use super::*;
+use crate::security::Caller;
+use event_store::{
+    AllPage, Appended, AppendedMany, Capabilities, Deleted, ExpectedState, NewEvent, ReadAll, ReadStream,
+    Result, StoreId, StoreState, StoreStatistics, StreamInfo, StreamPage, StreamWrite, SubscribeAll,
+    SubscribeStream, Subscription, contract::Model,
+};
+use models::AuditQuery;
+use std::sync::atomic::AtomicBool;
+use test_support::{MockClock, SeededIds};
+use uuid::Uuid;
+
+fn parts(store: &Arc<dyn EventStore>, strict: bool, seed: u64) -> Parts {
+    Parts {
+        store: Arc::clone(store),
+        clock: Arc::new(MockClock::new()),
+        ids: Arc::new(SeededIds::new(seed)),
+        strict,
+    }
+}
+
+fn model() -> Arc<dyn EventStore> {
+    Arc::new(Model::new(Arc::new(MockClock::new()), Arc::new(SeededIds::new(1))))
+}
+
+fn name(text: &str) -> StreamName {
+    StreamName::new(text).unwrap()
+}
+
+fn query(text: &str) -> AuditQuery {
+    serde_json::from_str(text).unwrap()
+}
+
+fn bob() -> Caller {
+    Caller::user("bob", &[])
+}
+
+fn admin() -> Caller {
+    Caller::user("ann", &["admin".to_owned()])
+}
+
+#[tokio::test]
+async fn what_is_done_is_written_down_with_what_came_of_it() {
+    let store = model();
+    let audit = Audit::begin_writing(parts(&store, true, 2));
+    let bobs = audit.observe(&bob(), Arc::clone(&store));
+    let stream = name("loans-1");
+    let event = NewEvent::json(Uuid::from_u128(1), "T", r#"{"secret":1}"#);
+    bobs.append(&stream, ExpectedState::NoStream, vec![event]).await.unwrap();
+    bobs.read_stream(&stream, ReadStream::forwards(1)).await.unwrap();
+    assert!(bobs.stream_info(&name("none")).await.is_err());
+    drop(bobs.subscribe_all(SubscribeAll::default()).await.unwrap());
+    audit.stop().await;
+
+    let verdict = verify(&*store).await.unwrap();
+    assert_eq!((verdict.records, verdict.faults), (5, Vec::new()));
+    let audit = Audit::begin_writing(parts(&store, true, 3));
+    let page = audit.page(&admin(), query("{}")).await.unwrap();
+    let told: Vec<_> = page
+        .records
+        .iter()
+        .map(|r| (r.caller.as_str(), r.action.as_str(), r.streams.join(","), r.outcome.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("bob", "subscribe", "$all".to_owned(), "ok"),
+            ("bob", "describe", "none".to_owned(), "stream-not-found"),
+            ("bob", "read", "loans-1".to_owned(), "ok"),
+            ("bob", "append", "loans-1".to_owned(), "ok"),
+            ("system", "begin", String::new(), "ok"),
+        ]
+    );
+    let all = store.read_stream(&name(STREAM), ReadStream::forwards(100)).await.unwrap();
+    let text =
+        |e: &event_store::ResolvedEvent| String::from_utf8(e.event.as_ref().unwrap().data.to_vec()).unwrap();
+    assert!(all.events.iter().all(|e| !text(e).contains("secret")));
+
+    let filtered = audit.page(&admin(), query(r#"{"stream":"loans-1","action":"read"}"#)).await.unwrap();
+    assert_eq!(filtered.records.len(), 1);
+    let paged = audit.page(&admin(), query(r#"{"limit":2}"#)).await.unwrap();
+    let rest = format!(r#"{{"limit":9,"from":{}}}"#, paged.next_revision.unwrap());
+    let rest = audit.page(&admin(), query(&rest)).await.unwrap();
+    assert!(paged.has_more && !paged.records.contains(&rest.records[0]));
+    assert!(matches!(audit.page(&bob(), query("{}")).await, Err(Error::AccessDenied(_))));
+    audit.stop().await;
+    // A later process goes on where the one before ended, and that the trail was read stands in it.
+    let verdict = verify(&*store).await.unwrap();
+    assert!(verdict.records > 6 && verdict.faults.is_empty(), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn the_services_own_work_is_not_written_down() {
+    let store = model();
+    let audit = Audit::begin_writing(parts(&store, true, 2));
+    let own = audit.observe(&Caller::system(), Arc::clone(&store));
+    assert!(own.stream_info(&name("none")).await.is_err());
+    audit.stop().await;
+    assert_eq!(verify(&*store).await.unwrap().records, 0);
+}
+
+#[tokio::test]
+async fn a_deed_that_is_given_up_is_written_down() {
+    let store = model();
+    let audit = Audit::begin_writing(parts(&store, true, 2));
+    drop(audit.begin(Deed::new("bob", "read", vec!["a".into()])).unwrap());
+    audit.note("bob", "login", Vec::new(), "authentication-failed");
+    audit.stop().await;
+    let audit = Audit::begin_writing(parts(&store, true, 3));
+    let page = audit.page(&admin(), query("{}")).await.unwrap();
+    let outcomes: Vec<_> = page.records.iter().map(|r| r.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["authentication-failed", "cancelled", "ok"]);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_where_it_must_and_counts_elsewhere() {
+    for strict in [true, false] {
+        let failing = Arc::new(Failing { store: model(), fails: AtomicBool::new(true) });
+        let store: Arc<dyn EventStore> = failing.clone();
+        let audit = Audit::with_queue(parts(&store, strict, 2), 2);
+        let bobs = audit.observe(&bob(), Arc::clone(&store));
+        let mut refused = 0;
+        for _ in 0..10 {
+            match bobs.stream_info(&name("none")).await {
+                Err(Error::Unavailable(_)) => refused += 1,
+                other => assert!(matches!(other, Err(Error::StreamNotFound(_)))),
+            }
+        }
+        assert_eq!(refused > 0, strict);
+        assert_eq!(audit.lost() > 0, !strict);
+        failing.fails.store(false, Ordering::SeqCst);
+        audit.stop().await;
+        let verdict = verify(&*store).await.unwrap();
+        let told = verdict.records - 1;
+        assert_eq!((told + refused + audit.lost(), verdict.faults.len()), (10, 0));
+    }
+}
+
+/// A store that does not write for a while.
+#[derive(Debug)]
+struct Failing {
+    store: Arc<dyn EventStore>,
+    fails: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl EventStore for Failing {
+    async fn id(&self) -> Result<StoreId> {
+        self.store.id().await
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+    fn state(&self) -> StoreState {
+        self.store.state()
+    }
+    async fn statistics(&self) -> Result<StoreStatistics> {
+        self.store.statistics().await
+    }
+    async fn append(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedState,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(Error::StorageFull("for now".into()));
+        }
+        self.store.append(stream, expected, events).await
+    }
+    async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
+        self.store.append_many(writes).await
+    }
+    async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
+        self.store.read_stream(stream, read).await
+    }
+    async fn read_all(&self, read: ReadAll) -> Result<AllPage> {
+        self.store.read_all(read).await
+    }
+    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
+        self.store.stream_info(stream).await
+    }
+    async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
+        self.store.subscribe_stream(stream, options).await
+    }
+    async fn subscribe_all(&self, options: SubscribeAll) -> Result<Subscription> {
+        self.store.subscribe_all(options).await
+    }
+    async fn delete(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
+        self.store.delete(stream, expected).await
+    }
+    async fn tombstone(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
+        self.store.tombstone(stream, expected).await
+    }
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}
