@@ -3,6 +3,9 @@
 use event_store::{Error, ExpectedState, Revision, StreamName};
 use kurrentdb::{CurrentRevision, Error as Client};
 
+/// The text of the error that says that another node is the leader.
+const REDIRECTED: &str = "another node of the cluster is its leader";
+
 /// What was asked when it failed: the client's errors do not say.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Asked<'a> {
@@ -40,8 +43,8 @@ pub(crate) fn of(error: Client, asked: Asked<'_>) -> Error {
         Client::UnsupportedFeature => Error::Unsupported("do this: its server does not".into()),
         Client::DeadlineExceeded => Error::Timeout(text),
         Client::Grpc { code, message } => of_status(code as i32, message, asked),
+        Client::NotLeaderException(_) => Error::Unavailable(REDIRECTED.to_owned()),
         Client::ServerError(_)
-        | Client::NotLeaderException(_)
         | Client::ConnectionClosed
         | Client::GrpcConnectionError(_)
         | Client::InitializationError(_) => Error::Unavailable(text),
@@ -81,6 +84,11 @@ fn actual_version(message: &str) -> Option<Revision> {
     let (_, rest) = message.split_once("Actual version: ")?;
     let digits = rest.split(|c: char| c != '-' && !c.is_ascii_digit()).next()?;
     digits.parse().ok()
+}
+
+/// Whether a follower was asked for what is the leader's. Nothing was done, and the client knows the leader now.
+pub(crate) fn is_redirect(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(text) if text == REDIRECTED)
 }
 
 /// Whether the same request may succeed once the connection is back.

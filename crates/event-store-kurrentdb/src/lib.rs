@@ -3,8 +3,9 @@
 //! Positions and idempotency are KurrentDB's here: a position is one of its commit positions, and how long an id is
 //! remembered for `Any` is its server's setting.
 //!
-//! Where to start reading: [`KurrentDb`] in `store.rs`, then `read.rs` and `subscribe.rs`.
+//! Where to start reading: [`KurrentDb`] in `store.rs`, then `connection.rs`, `read.rs` and `subscribe.rs`.
 
+mod connection;
 mod convert;
 mod errors;
 mod options;
@@ -14,4 +15,4 @@ mod subscribe;
 mod verbatim;
 
 pub use options::{InvalidConnection, Options};
-pub use store::KurrentDb;
+pub use store::{ID_STREAM, KurrentDb};

@@ -1,8 +1,11 @@
 //! How to reach the server, and what it takes.
 
 use event_store::{IdSource, RandomIds};
-use kurrentdb::ClientSettings;
-use std::{sync::Arc, time::Duration};
+use kurrentdb::{ClientSettings, Credentials};
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+/// How long the client waits before each attempt to connect.
+const DISCOVERY_MILLIS: u32 = 20;
 
 /// Why a connection string cannot be used. The text does not repeat it: it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 pub struct InvalidConnection(pub(crate) String);
 
 /// What a [`crate::KurrentDb`] is made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     pub(crate) settings: ClientSettings,
     pub(crate) ids: Arc<dyn IdSource>,
@@ -20,7 +23,27 @@ pub struct Options {
     pub(crate) max_append_bytes: usize,
     /// The first and the longest wait before a lost subscription is asked for again.
     pub(crate) backoff: (Duration, Duration),
+    pub(crate) call_time: Duration,
+    pub(crate) credentials: Option<Credentials>,
 }
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // What the others hold may be secret.
+        f.debug_struct("Options").field("hosts", self.settings.hosts()).finish_non_exhaustive()
+    }
+}
+
+/// Options of one of the client's calls, made as this user.
+macro_rules! as_user {
+    ($options:expr, $credentials:expr) => {
+        match $credentials {
+            Some(user) => $options.authenticated(user.clone()),
+            None => $options,
+        }
+    };
+}
+pub(crate) use as_user;
 
 impl Options {
     /// For the server that a connection string names (`kurrentdb://`, `esdb://`, each also with `+discover`).
@@ -28,7 +51,7 @@ impl Options {
     /// # Errors
     /// [`InvalidConnection`] if it is none.
     pub fn connect(connection: &str) -> Result<Self, InvalidConnection> {
-        let settings = connection.parse::<ClientSettings>().map_err(|e| {
+        let settings = prompt(connection).parse::<ClientSettings>().map_err(|e| {
             // The parser's message is the whole string where it can say nothing better.
             let reason = e.error().map_or_else(|| e.message().to_owned(), ToString::to_string);
             let repeats = reason.contains(connection) || reason.contains('@');
@@ -40,7 +63,16 @@ impl Options {
             max_event_bytes: 16 << 20,
             max_append_bytes: 256 << 20,
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
+            call_time: Duration::from_secs(10),
+            credentials: None,
         })
+    }
+
+    /// The user's name and password, as they are meant. Those in a connection string go to the server as they are written:
+    /// its percent-encoding is not undone.
+    #[must_use]
+    pub fn credentials(self, name: &str, password: &str) -> Self {
+        Self { credentials: Some(Credentials::new(name.to_owned(), password.to_owned())), ..self }
     }
 
     /// Where ids come from (random unless said).
@@ -62,11 +94,29 @@ impl Options {
         Self { max_append_bytes: bytes, ..self }
     }
 
-    /// The first and the longest wait before a lost subscription is asked for again; each wait doubles and is spread.
+    /// How long the server may take to answer a call (10 s unless said); an append has a second more for each MiB. What it
+    /// answers later is not heard: [`event_store::Error::Timeout`].
+    #[must_use]
+    pub fn call_time(self, time: Duration) -> Self {
+        Self { call_time: time, ..self }
+    }
+
+    /// The first and the longest wait before a lost connection or subscription is tried again (0.1 and 10 s unless said);
+    /// each wait doubles and is spread.
     #[must_use]
     pub fn backoff(self, first: Duration, longest: Duration) -> Self {
         Self { backoff: (first, longest), ..self }
     }
+}
+
+/// The same, without a wait of half a second before each attempt to connect: pauses are made here. Who asks for one has it.
+fn prompt(connection: &str) -> Cow<'_, str> {
+    let (address, query) = connection.split_once('?').unwrap_or((connection, ""));
+    if query.to_ascii_lowercase().contains("discoveryinterval=") {
+        return Cow::Borrowed(connection);
+    }
+    let query = if query.is_empty() { String::new() } else { format!("{query}&") };
+    Cow::Owned(format!("{address}?{query}discoveryInterval={DISCOVERY_MILLIS}"))
 }
 
 #[cfg(test)]
@@ -80,5 +130,17 @@ mod tests {
             assert!(!refusal.contains("s3cret"), "{refusal}");
         }
         assert!(Options::connect("kurrentdb://localhost:2113?tls=false").is_ok());
+    }
+
+    #[test]
+    fn attempts_come_promptly_unless_asked_otherwise() {
+        for (connection, millis) in [
+            ("kurrentdb://a:1,b:2,c:3?tls=false", 20),
+            ("kurrentdb+discover://db.example.org", 20),
+            ("kurrentdb://localhost?tls=false&discoveryInterval=700", 700),
+        ] {
+            let options = Options::connect(connection).unwrap();
+            assert_eq!(options.settings.discovery_interval(), Duration::from_millis(millis), "{connection}");
+        }
     }
 }

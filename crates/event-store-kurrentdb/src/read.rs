@@ -1,14 +1,15 @@
 //! Reading by pages: one event more than the page holds is asked for, and says where the next page begins.
 
 use crate::{
-    KurrentDb, convert,
+    convert,
     errors::{self, Asked},
+    options::as_user,
 };
 use event_store::{
     AllPage, Direction, Error, ReadAll, ReadFrom, ReadStream, RecordedEvent, ResolvedEvent, Result, Revision,
     StreamName, StreamPage,
 };
-use kurrentdb::{ReadAllOptions, ReadEvent, ReadStreamOptions, StreamPosition};
+use kurrentdb::{Client, Credentials, ReadAllOptions, ReadEvent, ReadStreamOptions, StreamPosition};
 
 /// A page that is being filled.
 struct Page {
@@ -38,7 +39,13 @@ impl Page {
     }
 }
 
-impl KurrentDb {
+/// One call's way to the server.
+pub(crate) struct Reader<'a> {
+    pub(crate) client: Client,
+    pub(crate) user: &'a Option<Credentials>,
+}
+
+impl Reader<'_> {
     pub(crate) async fn read_stream_page(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
         let mut page = Page::new(read.limit, read.max_bytes)?;
         let position = match (read.from, read.direction) {
@@ -54,7 +61,7 @@ impl KurrentDb {
         let Some(position) = position else {
             return Ok(StreamPage { events: vec![], next: None, last_revision: self.newest(stream).await? });
         };
-        let options = ReadStreamOptions::default().position(position);
+        let options = as_user!(ReadStreamOptions::default(), self.user).position(position);
         let options = match read.direction {
             Direction::Forwards => options.forwards(),
             Direction::Backwards => options.backwards(),
@@ -62,7 +69,7 @@ impl KurrentDb {
         let options = options.max_count(read.limit.saturating_add(1));
         let options = if read.resolve_links { options.resolve_link_tos() } else { options };
         let failed = |e| errors::of(e, Asked::Read(stream));
-        let mut reading = self.shared.client.read_stream(stream.as_str(), &options).await.map_err(failed)?;
+        let mut reading = self.client.read_stream(stream.as_str(), &options).await.map_err(failed)?;
         let mut last = None;
         let mut next = None;
         while let Some(read) = reading.next_read_event().await.map_err(failed)? {
@@ -89,8 +96,9 @@ impl KurrentDb {
     /// The revision of a stream's last event.
     async fn newest(&self, stream: &StreamName) -> Result<Revision> {
         let failed = |e| errors::of(e, Asked::Read(stream));
-        let options = ReadStreamOptions::default().position(StreamPosition::End).backwards().max_count(1);
-        let mut reading = self.shared.client.read_stream(stream.as_str(), &options).await.map_err(failed)?;
+        let options = as_user!(ReadStreamOptions::default(), self.user);
+        let options = options.position(StreamPosition::End).backwards().max_count(1);
+        let mut reading = self.client.read_stream(stream.as_str(), &options).await.map_err(failed)?;
         let mut newest = None;
         while let Some(read) = reading.next_read_event().await.map_err(failed)? {
             match read {
@@ -150,7 +158,7 @@ impl KurrentDb {
         count: usize,
         read: &ReadAll,
     ) -> Result<kurrentdb::ReadStream> {
-        let options = ReadAllOptions::default().position(position);
+        let options = as_user!(ReadAllOptions::default(), self.user).position(position);
         let options = match direction {
             Direction::Forwards => options.forwards(),
             Direction::Backwards => options.backwards(),
@@ -161,7 +169,7 @@ impl KurrentDb {
             Some(filter) => options.filter(convert::filter(filter)),
             None => options,
         };
-        self.shared.client.read_all(&options).await.map_err(|e| errors::of(e, Asked::ReadAll))
+        self.client.read_all(&options).await.map_err(|e| errors::of(e, Asked::ReadAll))
     }
 
     /// The first event from a place on that passes the filter, and whether it is the oldest of all.

@@ -3,17 +3,23 @@
 use crate::{
     KurrentDb, convert,
     errors::{self, Asked},
+    options::as_user,
 };
 use event_store::{
-    Error, EventStore, Position, ReadAll, ReadFrom, ResolvedEvent, Result, Revision, StreamName,
+    Error, EventStore, Position, ReadAll, ReadFrom, ResolvedEvent, Result, Revision, StoreId, StreamName,
     SubscribeAll, SubscribeStream, Subscription, SubscriptionMessage,
 };
 use futures::{StreamExt, stream};
-use kurrentdb::{StreamPosition, SubscribeToAllOptions, SubscribeToStreamOptions, SubscriptionEvent};
-use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
+use kurrentdb::{
+    Client, Credentials, StreamPosition, SubscribeToAllOptions, SubscribeToStreamOptions, SubscriptionEvent,
+};
+use std::{collections::VecDeque, num::NonZeroU32, sync::Arc};
 
 /// With a filter, a checkpoint after so many events looked at, unless said otherwise.
 const CHECKPOINT_INTERVAL: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
+
+/// After so many losses in a row to a follower the client is not believed to find the leader any more.
+const REDIRECTS: u32 = 5;
 
 /// What is followed, and how far it was.
 enum Place {
@@ -24,7 +30,10 @@ enum Place {
 struct Following {
     store: KurrentDb,
     place: Place,
-    running: Option<kurrentdb::Subscription>,
+    /// The store's id, once it has one.
+    of: Option<StoreId>,
+    /// The client's subscription, and of which connection it is.
+    running: Option<(u64, kurrentdb::Subscription)>,
     /// What to bring before asking on.
     ready: VecDeque<SubscriptionMessage>,
     /// How often it was lost since something came.
@@ -80,7 +89,7 @@ impl KurrentDb {
 
     fn follow(&self, place: Place, ready: VecDeque<SubscriptionMessage>) -> Subscription {
         let following =
-            Following { store: self.clone(), place, running: None, ready, losses: 0, ended: false };
+            Following { store: self.clone(), place, of: None, running: None, ready, losses: 0, ended: false };
         stream::unfold(following, |mut following| async move {
             if following.ended {
                 return None;
@@ -95,17 +104,16 @@ impl KurrentDb {
 
 impl Following {
     async fn next(&mut self) -> Result<SubscriptionMessage> {
-        let mut closed = self.store.shared.closed.subscribe();
+        let connection = Arc::clone(&self.store.shared.connection);
         loop {
             if let Some(message) = self.ready.pop_front() {
                 return Ok(message);
             }
             let came = tokio::select! {
                 biased;
-                _ = closed.wait_for(|closed| *closed) => return Err(Error::Closed),
+                () = connection.closed() => return Err(Error::Closed),
                 came = self.ask() => came,
             };
-            self.store.shared.heard(&came);
             match came {
                 Ok(Some(message)) => {
                     self.losses = 0;
@@ -114,11 +122,16 @@ impl Following {
                 Ok(None) => {}
                 Err(error) if errors::is_lost(&error) => {
                     tracing::warn!(%error, losses = self.losses, "a subscription was lost and is asked for again");
-                    self.running = None;
-                    let wait = self.backoff();
+                    // A client that was told of the leader goes over to it by itself, if it can.
+                    if let Some((generation, _)) = self.running.take()
+                        && (!errors::is_redirect(&error) || self.losses >= REDIRECTS)
+                    {
+                        connection.lost(generation, &error.to_string());
+                    }
+                    let wait = connection.pause(self.losses);
                     self.losses = self.losses.saturating_add(1);
                     tokio::select! {
-                        _ = closed.wait_for(|closed| *closed) => return Err(Error::Closed),
+                        () = connection.closed() => return Err(Error::Closed),
                         () = tokio::time::sleep(wait) => {}
                     }
                     if self.losses == 1 {
@@ -130,13 +143,31 @@ impl Following {
         }
     }
 
-    /// What comes next, with the place kept up to it.
     async fn ask(&mut self) -> Result<Option<SubscriptionMessage>> {
-        let running = match &mut self.running {
+        let connection = Arc::clone(&self.store.shared.connection);
+        let (generation, running) = match &mut self.running {
             Some(running) => running,
-            none => none.insert(subscribe(&self.store, &self.place).await),
+            none => {
+                let live = connection.reached().await?;
+                // Places in one store mean nothing in another that took its place.
+                let id = self.store.known_id().await?;
+                if self.of.is_some() && self.of != id {
+                    return Err(Error::Internal("the server holds another store than before".into()));
+                }
+                self.of = id;
+                let user = &self.store.shared.options.credentials;
+                none.insert((live.generation, subscribe(&live.client, &self.place, user).await))
+            }
         };
-        let event = running.next_subscription_event().await.map_err(|e| match &self.place {
+        let event = tokio::select! {
+            biased;
+            event = running.next_subscription_event() => event,
+            // Whoever asked something else found out first that the server is elsewhere: here it could take long.
+            () = connection.superseded(*generation) => {
+                return Err(Error::Unavailable("the connection was made anew".into()));
+            }
+        };
+        let event = event.map_err(|e| match &self.place {
             Place::Stream { name, .. } => errors::of(e, Asked::Read(name)),
             Place::All { .. } => errors::of(e, Asked::ReadAll),
         })?;
@@ -174,16 +205,6 @@ impl Following {
             }
         }
     }
-
-    /// Doubles with each loss, up to the longest, and is spread over its half so that clients do not come back together.
-    fn backoff(&self) -> Duration {
-        let (first, longest) = self.store.shared.options.backoff;
-        let wait =
-            first.saturating_mul(1_u32.checked_shl(self.losses.min(20)).unwrap_or(u32::MAX)).min(longest);
-        let (spread, _) = self.store.shared.options.ids.next_id().as_u64_pair();
-        let half = wait / 2;
-        half + half.mul_f64(f64::from(u32::try_from(spread >> 40).unwrap_or(0)) / f64::from(1_u32 << 24))
-    }
 }
 
 impl Place {
@@ -196,19 +217,18 @@ impl Place {
     }
 }
 
-async fn subscribe(store: &KurrentDb, place: &Place) -> kurrentdb::Subscription {
-    let client = &store.shared.client;
+async fn subscribe(client: &Client, place: &Place, user: &Option<Credentials>) -> kurrentdb::Subscription {
     match place {
         Place::Stream { name, after, resolve_links } => {
             let from = after.map_or(StreamPosition::Start, StreamPosition::Position);
-            let options = SubscribeToStreamOptions::default().start_from(from);
+            let options = as_user!(SubscribeToStreamOptions::default(), user).start_from(from);
             let options = if *resolve_links { options.resolve_link_tos() } else { options };
             client.subscribe_to_stream(name.as_str(), &options).await
         }
         Place::All { after, options } => {
             let from = after
                 .map_or(StreamPosition::Start, |p| StreamPosition::Position(convert::client_position(p)));
-            let asked = SubscribeToAllOptions::default().position(from);
+            let asked = as_user!(SubscribeToAllOptions::default(), user).position(from);
             let asked = if options.resolve_links { asked.resolve_link_tos() } else { asked };
             let asked = match &options.filter {
                 Some(filter) => {

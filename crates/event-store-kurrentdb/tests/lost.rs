@@ -14,8 +14,12 @@ use support::{Node, PATIENCE};
 use test_support::Proxy;
 
 fn adapter(address: std::net::SocketAddr) -> KurrentDb {
+    KurrentDb::new(options(address)).unwrap()
+}
+
+fn options(address: std::net::SocketAddr) -> Options {
     let options = Options::connect(&format!("kurrentdb://{address}?tls=false")).unwrap();
-    KurrentDb::new(options.backoff(Duration::from_millis(1), Duration::from_millis(20))).unwrap()
+    options.backoff(Duration::from_millis(1), Duration::from_millis(20))
 }
 
 async fn put(store: &dyn EventStore, stream: &str, count: usize) {
@@ -38,7 +42,7 @@ async fn next(subscription: &mut Subscription) -> Option<(String, u64)> {
 async fn subscriptions_go_on_without_a_gap_or_a_double() {
     let node = Node::start(event_store_embedded::Options::in_memory(), Arc::new(SystemClock)).await;
     let wire = Proxy::to(node.address).await.unwrap();
-    let store = adapter(wire.address());
+    let store = KurrentDb::new(options(wire.address()).call_time(Duration::from_secs(2))).unwrap();
     let stream = StreamName::new("s").unwrap();
     let filter = Some(EventFilter::stream_prefix(["s"]));
     let mut followed = [
@@ -54,7 +58,7 @@ async fn subscriptions_go_on_without_a_gap_or_a_double() {
             .unwrap(),
     ];
     let mut seen: [Vec<u64>; 4] = Default::default();
-    for round in 1..=10 {
+    for round in 1..=12 {
         put(&*node.engine, "s", 20).await;
         put(&*node.engine, "noise", 20).await;
         for (i, (subscription, seen)) in followed.iter_mut().zip(&mut seen).enumerate() {
@@ -67,14 +71,77 @@ async fn subscriptions_go_on_without_a_gap_or_a_double() {
                 }
             }
         }
-        wire.cut();
+        match round % 3 {
+            0 => wire.cut(),
+            1 => wire.reset(),
+            // Those that run are silent for ever, and nobody tells their clients but a call that gets no answer.
+            _ => {
+                wire.freeze();
+                assert!(store.last_position().await.is_err());
+            }
+        }
     }
     for (subscription, mut seen) in followed.iter_mut().zip(seen) {
-        while seen.len() < 200 {
+        while seen.len() < 240 {
             seen.extend(next(subscription).await.map(|(_, revision)| revision));
         }
-        assert_eq!(seen, (0..200).collect::<Vec<_>>());
+        assert_eq!(seen, (0..240).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_a_silent_wire_ends_in_time_and_the_next_finds_another_way() {
+    let node = Node::start(event_store_embedded::Options::in_memory(), Arc::new(SystemClock)).await;
+    let wire = Proxy::to(node.address).await.unwrap();
+    let store = KurrentDb::new(options(wire.address()).call_time(Duration::from_secs(1))).unwrap();
+    let stream = StreamName::new("s").unwrap();
+    for round in 0..3_u64 {
+        let event = NewEvent::json(RandomIds.next_id(), "t", vec![b'1'; 1_000_000]);
+        let expected = round.checked_sub(1).map_or(ExpectedState::NoStream, ExpectedState::Exact);
+        // The answer or the request is under way for ever; whether it was written nobody knows.
+        wire.freeze();
+        let lost = store.append(&stream, expected, vec![event.clone()]).await;
+        if round > 0 {
+            assert!(matches!(lost, Err(Error::Timeout(_))), "{lost:?}");
+        }
+        let appended = async {
+            loop {
+                if let Ok(appended) = store.append(&stream, expected, vec![event.clone()]).await {
+                    break appended;
+                }
+            }
+        };
+        let appended = tokio::time::timeout(PATIENCE, appended).await.unwrap();
+        assert_eq!(appended.last_revision, Some(round));
+    }
+    assert_eq!(node.engine.stream_info(&stream).await.unwrap().events, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_does_not_go_on_in_another_store() {
+    let node = Node::start(event_store_embedded::Options::in_memory(), Arc::new(SystemClock)).await;
+    let other = Node::start(event_store_embedded::Options::in_memory(), Arc::new(SystemClock)).await;
+    let wire = Proxy::to(node.address).await.unwrap();
+    let store = adapter(wire.address());
+    let first = store.id().await.unwrap();
+    let mut all = store.subscribe_all(SubscribeAll::default()).await.unwrap();
+    put(&store, "s", 1).await;
+    while next(&mut all).await.is_none_or(|(stream, _)| stream != "s") {}
+    put(&*other.engine, "elsewhere", 5).await;
+    wire.lead_to(other.address);
+    wire.cut();
+    let ended = async {
+        loop {
+            match all.next().await.expect("an error before the end") {
+                Ok(SubscriptionMessage::Event(event)) => panic!("{event:?}"),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        }
+    };
+    // The other store has no id yet, or one of its own.
+    assert!(matches!(tokio::time::timeout(PATIENCE, ended).await.unwrap(), Error::Internal(_)));
+    assert_ne!(store.id().await.unwrap(), first);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +160,11 @@ async fn a_server_that_is_away_is_told_and_found_again() {
 
     wire.cut();
     // The first call after the cut may find out about it; one after that succeeds.
-    let found = async { while store.last_position().await.is_err() {} };
+    let found = async {
+        while store.last_position().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
     tokio::time::timeout(PATIENCE, found).await.unwrap();
     assert_eq!(store.state(), StoreState::Ready);
     store.close().await.unwrap();
