@@ -28,7 +28,6 @@ use crate::{
 };
 use axum::Router;
 use event_store::{Clock, EventStore, IdSource, Position};
-use event_store_embedded::{self as engine, Engine, OpenError};
 use futures::{
     FutureExt as _,
     future::{BoxFuture, try_join_all},
@@ -51,39 +50,6 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
     pub ids: Arc<dyn IdSource>,
-}
-
-/// Opens the store that the settings ask for.
-///
-/// # Errors
-/// Why it cannot be opened, in a line that a person can act on.
-pub async fn open_store(
-    data: &DataDir,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn IdSource>,
-) -> Result<Arc<dyn EventStore>, OpenError> {
-    open(store_options(data, clock, ids)).await
-}
-
-/// The same where a person has said that what the log lost need not come back.
-pub(crate) async fn open_store_without_the_lost(
-    data: &DataDir,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn IdSource>,
-) -> Result<Arc<dyn EventStore>, OpenError> {
-    open(store_options(data, clock, ids).accept_loss()).await
-}
-
-fn store_options(data: &DataDir, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> engine::Options {
-    data.path().map_or_else(engine::Options::in_memory, engine::Options::at).clock(clock).ids(ids)
-}
-
-async fn open(options: engine::Options) -> Result<Arc<dyn EventStore>, OpenError> {
-    // Opening reads files, and after a kill it reads much.
-    match tokio::task::spawn_blocking(move || Engine::open(options)).await {
-        Ok(opened) => opened.map(|engine| Arc::new(engine) as Arc<dyn EventStore>),
-        Err(failed) => Err(OpenError::Index(format!("opening it failed: {failed}"))),
-    }
 }
 
 /// The API of a service: what is served, and its documents.
@@ -152,6 +118,12 @@ pub fn api(
         port: address.port(),
         started: clock.now(),
     });
+    let passage = match config.settings.event_store {
+        EventStoreKind::Embedded => Passage::new(node, gate.clone()),
+        EventStoreKind::Kurrentdb => {
+            Passage::to_server(&config.kurrentdb(), config.settings.request_timeout.get())?
+        }
+    };
     let metrics = Metrics::begin(Arc::clone(clock));
     let uptime = Arc::new(Uptime::new(uptime::Parts {
         store: gate.bind(&Caller::system()),
@@ -201,7 +173,7 @@ pub fn api(
             .merge(health::routes(health))
             .merge(status::routes(about))
             .merge(uptime::routes(Arc::clone(&uptime)))
-            .merge(kurrentdb::routes(Passage::new(node, gate.clone())))
+            .merge(kurrentdb::routes(passage))
             .merge(ops::routes(metrics, read_models))
     })?;
     let asyncapi = asyncapi::file().map_err(|e| format!("the API's documents cannot be made: {e}"))?;
@@ -287,7 +259,7 @@ impl ReadModels for Followers {
     }
 }
 
-/// Where the catalogue of a store is kept: beside it.
+/// Where the catalogue of a store is kept: beside the embedded store, or where that would be.
 #[must_use]
 pub fn catalogue_place(data: &DataDir) -> Place {
     data.path().map_or(Place::Memory, |directory| Place::File(directory.join("catalogue.sqlite")))

@@ -4,14 +4,16 @@ use crate::{
     app::{self, Parts},
     audit,
     catalogue::{Catalogue, Options, Progress},
-    config::{self, Config, DataDir, Host, Inputs, Value},
+    config::{self, Config, DataDir, EventStoreKind, Host, Inputs, Server, StoreUrl, Value},
+    copy::{self, Copied},
     http::Documents,
     ops::Lifecycle,
     security::Keys,
     serve::{serve, serve_kurrentdb, unopenable},
+    store::{self, Unopened},
 };
 use clap::{Parser, Subcommand};
-use event_store::{Clock as _, RandomIds, SystemClock};
+use event_store::{Clock as _, EventStore, RandomIds, SystemClock};
 use event_store_embedded::OpenError;
 use std::{
     io::Write as _,
@@ -19,7 +21,11 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
+
+/// How often a long command says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the program ends with a failure: the code it ends with, and one line for each reason.
 ///
@@ -117,6 +123,19 @@ enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Copy every event to a KurrentDB: from one machine to a server or cluster.
+    ///
+    /// Events keep their ids, revisions, data, metadata and order; KurrentDB gives them positions and times of its own. It can
+    /// be broken off and begun again at any time, and events that are there already are left as they are. The service must not
+    /// run on the data directory meanwhile.
+    Copy {
+        /// Where to: a connection string, such as kurrentdb://admin:secret@host:2113?tls=true.
+        #[arg(long, value_parser = <StoreUrl as Value>::parse)]
+        to: StoreUrl,
+        /// Where from: a data directory (`DATA_DIR` unless given), or a connection string.
+        #[arg(long)]
+        from: Option<String>,
+    },
     /// Serve KurrentDB's protocol alone: an instant KurrentDB for other projects' tests.
     ///
     /// It prints its connection string when it is ready, and runs until SIGTERM, SIGINT or SIGHUP. Whoever reaches the port is
@@ -161,6 +180,8 @@ Examples:
   HTTP_PORT=8080 penguin-pool config       The environment wins over every file
   penguin-pool config --json | jq          The same for programs
   penguin-pool kurrentdb --port 0          A KurrentDB in memory, on a free port
+  penguin-pool copy --to 'kurrentdb://admin:secret@db.example.org:2113'
+                                           Every event of ./data to a KurrentDB
 
 Exit codes:
   0 success   1 failure   2 wrong command line   3 a setting cannot be used
@@ -196,6 +217,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Rebuild { accept_loss } => block_on(rebuild(Config::load()?, accept_loss))?,
         Command::Audit { command: AuditCommand::Verify } => block_on(verify(Config::load()?))?,
         Command::Keys { command: KeysCommand::Rotate } => block_on(rotate(Config::load()?))?,
+        Command::Copy { to, from } => block_on(copy(Config::load()?, &to, from))?,
         Command::Kurrentdb { port, host, data } => {
             block_on(serve_kurrentdb(&host, port, &data, |connection| print(&format!("{connection}\n"))))?
         }
@@ -224,7 +246,7 @@ async fn documents() -> Result<Documents, Failure> {
     let clock = Arc::new(SystemClock);
     let ids = Arc::new(RandomIds);
     let config = Config::from_inputs(&Inputs::default())?;
-    let store = app::open_store(&DataDir::Memory, clock.clone(), ids.clone()).await.map_err(other)?;
+    let store = store::open_embedded(&DataDir::Memory, clock.clone(), ids.clone()).await.map_err(other)?;
     let options = Options::new(app::catalogue_place(&DataDir::Memory));
     let catalogue = Catalogue::open(options, Arc::clone(&store), clock.clone()).await.map_err(other)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.settings.http_port));
@@ -278,20 +300,23 @@ async fn rotate(config: Config) -> Result<(), Failure> {
 
 async fn rebuild(config: Config, accept_loss: bool) -> Result<(), Failure> {
     let options = app::catalogue_options(&config.settings);
-    let data = config.settings.data_dir;
-    if !data.path().is_some_and(Path::is_dir) {
+    let data = config.settings.data_dir.clone();
+    let embedded = config.settings.event_store == EventStoreKind::Embedded;
+    if data.path().is_none_or(|directory| embedded && !directory.is_dir()) {
         let message =
             "DATA_DIR: there is no event store to rebuild from; write the directory of one".to_owned();
         return Err(Failure { code: FailureCode::Data, message });
     }
+    let held = if embedded { None } else { store::hold(&data).map_err(|e| unopenable(&data, e.into()))? };
     let clock = Arc::new(SystemClock);
     let began = clock.monotonic();
-    let mut opened = app::open_store(&data, clock.clone(), Arc::new(RandomIds)).await;
-    if let (true, Err(lost @ OpenError::Lost { .. })) = (accept_loss, &opened) {
+    let mut opened = store::open(&config, clock.clone(), Arc::new(RandomIds)).await;
+    if let (true, Err(Unopened::Embedded(lost @ OpenError::Lost { .. }))) = (accept_loss, &opened) {
         writeln!(std::io::stderr(), "penguin-pool: given up, as asked: {lost}")?;
-        opened = app::open_store_without_the_lost(&data, clock.clone(), Arc::new(RandomIds)).await;
+        let without = store::open_without_the_lost(&data, clock.clone(), Arc::new(RandomIds)).await;
+        opened = without.map_err(Unopened::from);
     }
-    let store = opened.map_err(|e| unopenable(&data, &e))?;
+    let store = opened.map_err(|e| unopenable(&data, e))?;
     let mut told = 0;
     let tell = |progress: Progress| {
         // A line for each tenth: enough to see it move, and little enough for a log.
@@ -305,8 +330,53 @@ async fn rebuild(config: Config, accept_loss: bool) -> Result<(), Failure> {
     let progress =
         Catalogue::rebuild(options, Arc::clone(&store), clock.clone(), tell).await.map_err(other)?;
     store.close().await.map_err(other)?;
+    drop(held);
     let took = clock.monotonic().saturating_sub(began);
     print(&format!("The catalogue was rebuilt from {} events in {} ms\n", progress.events, took.as_millis()))
+}
+
+async fn copy(config: Config, to: &StoreUrl, from: Option<String>) -> Result<(), Failure> {
+    let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
+    let connect = |url: &StoreUrl| -> Result<Arc<dyn EventStore>, Failure> {
+        if !url.is_connection_string() {
+            let message = "a KurrentDB is named by a connection string here: kurrentdb://host:port?tls=false"
+                .to_owned();
+            return Err(Failure { code: FailureCode::Settings, message });
+        }
+        let store = store::connect(&Server::from_connection_string(url), ids.clone());
+        Ok(Arc::new(store.map_err(|e| unopenable(&DataDir::Memory, e))?))
+    };
+    let from: Arc<dyn EventStore> = match from.as_deref().filter(|from| from.contains("://")) {
+        Some(url) => connect(&StoreUrl::parse(url).map_err(|why| other(format!("--from {why}")))?)?,
+        None => {
+            let data = from.map_or(config.settings.data_dir, |path| DataDir::Directory(path.into()));
+            if !data.path().is_some_and(Path::is_dir) {
+                let message =
+                    "DATA_DIR: there is no event store to copy; write the directory of one".to_owned();
+                return Err(Failure { code: FailureCode::Data, message });
+            }
+            let opened = store::open_embedded(&data, clock.clone(), ids.clone()).await;
+            opened.map_err(|e| unopenable(&data, e.into()))?
+        }
+    };
+    let target = connect(to)?;
+    let of = from.statistics().await.map_err(other)?.events;
+    let mut told = clock.monotonic();
+    let tell = |copied: Copied| {
+        if clock.monotonic().saturating_sub(told) >= TELL_EVERY {
+            told = clock.monotonic();
+            // Progress is a courtesy: nothing is lost if nobody can read it.
+            let _ = writeln!(std::io::stderr(), "{} of {of} events", copied.events());
+        }
+    };
+    let copied = copy::copy(&*from, &*target, tell).await.map_err(other)?;
+    from.close().await.map_err(other)?;
+    target.close().await.map_err(other)?;
+    let Copied { written, found, left, streams } = copied;
+    print(&format!(
+        "Copied {written} events to {}; {found} were there already, and {left} of the system stay behind; {streams} streams\n",
+        to.redacted()
+    ))
 }
 
 /// Prints to stdout. A reader that went away (`| head`) is no failure.

@@ -3,12 +3,13 @@
 use crate::{
     app::{self, Parts, Service},
     cli::{Failure, FailureCode},
-    config::{Config, DataDir, Host},
+    config::{Config, DataDir, EventStoreKind, Host},
     kurrentdb::{self, Listening, Wanted},
     ops::{Phase, logging, metrics::Metrics},
     security::Gate,
     server::{self, End, Listeners},
     status::SERVICE,
+    store::{self, Unopened},
 };
 use event_store::{Clock, RandomIds, SystemClock};
 use event_store_embedded::OpenError;
@@ -54,14 +55,18 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
         .map_err(|message| Failure { code: FailureCode::Settings, message })?;
     let data = config.settings.data_dir.clone();
     let ids = Arc::new(RandomIds);
+    // The embedded store keeps others out of its directory by itself.
+    let elsewhere = config.settings.event_store == EventStoreKind::Kurrentdb;
+    let held = if elsewhere { store::hold(&data).map_err(|e| unopenable(&data, e.into()))? } else { None };
+    let store = if elsewhere { config.kurrentdb().shown().to_owned() } else { "embedded".to_owned() };
     if let Some(address) = face.as_ref().and_then(|f| f.local_addr().ok()).filter(|a| !a.ip().is_loopback()) {
         tracing::warn!(%address, "KurrentDB's protocol lets in whoever reaches it, and it is not on this machine alone");
     }
     let environment = config.environment.as_str();
     let beginning = async {
-        tracing::debug!(data = data_shown(&data), "opening the store");
+        tracing::debug!(store, data = data_shown(&data), "opening the store");
         let store =
-            app::open_store(&data, clock.clone(), ids.clone()).await.map_err(|e| unopenable(&data, &e))?;
+            store::open(&config, clock.clone(), ids.clone()).await.map_err(|e| unopenable(&data, e))?;
         let parts = Parts { config, store, keys, clock: clock.clone(), ids };
         Service::start(listeners, parts).await.map_err(failed)
     };
@@ -82,6 +87,7 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
         docs = format!("{url}/api/docs"),
         sockets = %service.sockets_address(),
         kurrentdb = face.map(connection_string),
+        store,
         data = data_shown(&data),
         environment,
         version = env!("CARGO_PKG_VERSION"),
@@ -106,6 +112,7 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
             tracing::warn!(connections, "requests that did not finish in time were cut off")
         }
     }
+    drop(held);
     tracing::info!(elapsed_ms = millis(clock.monotonic().saturating_sub(stopping)), "stopped");
     Ok(())
 }
@@ -123,8 +130,8 @@ pub async fn serve_kurrentdb(
     let mut signals = Signals::listen()?;
     let listener = server::bind(host, port).await.map_err(|e| unbindable_face(host, port, &e))?;
     let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
-    let opened = app::open_store(data, clock.clone(), ids.clone()).await;
-    let store = opened.map_err(|e| unopenable(data, &e))?;
+    let opened = store::open_embedded(data, clock.clone(), ids.clone()).await;
+    let store = opened.map_err(|e| unopenable(data, e.into()))?;
     let gate = Gate::new(Arc::clone(&store));
     let parts = kurrentdb::Parts { gate, clock, ids, patience: ALONE_PATIENCE };
     let listening = Listening::start(listener, parts)?;
@@ -191,7 +198,13 @@ fn unbindable_face(host: &Host, port: u16, error: &io::Error) -> Failure {
     Failure { code: FailureCode::Address, message }
 }
 
-pub(crate) fn unopenable(data: &DataDir, error: &OpenError) -> Failure {
+pub(crate) fn unopenable(data: &DataDir, error: Unopened) -> Failure {
+    let error = match error {
+        Unopened::Kurrentdb(_) => {
+            return Failure { code: FailureCode::Settings, message: error.to_string() };
+        }
+        Unopened::Embedded(error) => error,
+    };
     let message = match error {
         OpenError::Locked(_) => format!(
             "DATA_DIR: {} is in use by another process; stop that one, or write another DATA_DIR",

@@ -125,7 +125,7 @@ fn contradicting_environments_are_refused() {
 }
 
 #[test]
-fn a_store_elsewhere_must_be_chosen_and_this_build_cannot_use_it() {
+fn a_store_elsewhere_must_be_chosen() {
     for (name, value) in [
         ("KURRENTDB_URL", "kurrentdb+discover://u:hush@one.example:2113,two.example:2113?tls=true"),
         ("KURRENTDB_HOST", "kurrentdb"),
@@ -141,12 +141,72 @@ fn a_store_elsewhere_must_be_chosen_and_this_build_cannot_use_it() {
     for local in ["http://127.8.8.8:2113", "http://[::1]:2113", "esdb://localhost"] {
         with(empty.path(), &[("KURRENTDB_URL", local)]).unwrap();
     }
-    let text = refusal(&[("EVENT_STORE", "kurrentdb")]);
+}
+
+#[test]
+fn the_server_is_what_all_settings_together_say() {
+    let empty = tempfile::tempdir().unwrap();
+    let server = |variables: &[(&str, &str)]| {
+        let store = [("EVENT_STORE", "kurrentdb")];
+        let server = with(empty.path(), &[&store, variables].concat()).unwrap().kurrentdb();
+        let credentials = server.credentials().map(|(name, password)| format!("{name} {password}"));
+        assert!(!format!("{server:?}").contains("hush"));
+        (server.connection_string().to_owned(), credentials.unwrap_or_default(), server.node().to_owned())
+    };
+    let said = |connection: &str, credentials: &str, node: &str| {
+        (connection.to_owned(), credentials.to_owned(), node.to_owned())
+    };
     assert_eq!(
-        text,
-        "EVENT_STORE: 'kurrentdb' (from the environment) cannot be used: this build has the embedded engine only; \
-         write EVENT_STORE=embedded"
+        server(&[]),
+        said(
+            "kurrentdb://localhost:2113?tls=false&tlsVerifyCert=true",
+            "admin changeit",
+            "http://localhost:2113"
+        )
     );
+    assert_eq!(
+        server(&[
+            ("KURRENTDB_HOST", "db.example.org"),
+            ("KURRENTDB_PORT", "2114"),
+            ("KURRENTDB_USE_TLS", "true")
+        ]),
+        said(
+            "kurrentdb://db.example.org:2114?tls=true&tlsVerifyCert=true",
+            "admin changeit",
+            "https://db.example.org:2114"
+        )
+    );
+    let written = [
+        ("KURRENTDB_URL", "https://me:hu%40sh@[::1]"),
+        ("KURRENTDB_HOST", "localhost"),
+        ("KURRENTDB_PORT", "9"),
+        ("KURRENTDB_VERIFY_CERT", "false"),
+    ];
+    assert_eq!(
+        server(&written),
+        said("kurrentdb://[::1]:2113?tls=true&tlsVerifyCert=false", "me hu@sh", "https://[::1]:2113")
+    );
+    // A connection string says everything.
+    assert_eq!(
+        server(&[
+            (
+                "KURRENTDB_URL",
+                "kurrentdb+discover://me:hush@one.example,two.example:9?tls=false&nodePreference=leader"
+            ),
+            ("KURRENTDB_USE_TLS", "true"),
+        ]),
+        said(
+            "kurrentdb+discover://one.example,two.example:9?tls=false&nodePreference=leader",
+            "me hush",
+            "http://one.example:2113"
+        )
+    );
+    assert_eq!(
+        server(&[("KURRENTDB_URL", "esdb://one.example:7")]),
+        said("esdb://one.example:7", "", "https://one.example:7")
+    );
+    let text = refusal(&[("KURRENTDB_URL", "https://localhost"), ("KURRENTDB_USE_TLS", "false")]);
+    assert!(text.starts_with("KURRENTDB_USE_TLS: false (from the environment) contradicts"), "{text}");
 }
 
 #[test]
@@ -163,6 +223,11 @@ fn staging_and_mainnet_refuse_the_default_password_and_memory_is_not_for_mainnet
         let text = refusal(&[("NODE_ENV", environment), ("KURRENTDB_URL", url), PASSWORD]);
         assert!(text.starts_with("KURRENTDB_URL: it holds KurrentDB's default password"), "{text}");
         with(empty.path(), &[("NODE_ENV", environment), PASSWORD]).unwrap();
+        let server = [("NODE_ENV", environment), ("EVENT_STORE", "kurrentdb")];
+        assert!(refusal(&server).starts_with("KURRENTDB_PASSWORD: it holds KurrentDB's default password"));
+        // Beside a connection string with a password of its own the other one is not used.
+        with(empty.path(), &[&server[..], &[("KURRENTDB_URL", "kurrentdb://me:own@localhost")]].concat())
+            .unwrap();
     }
     assert!(
         refusal(&[("NODE_ENV", "mainnet"), ("DATA_DIR", ":memory:"), PASSWORD]).starts_with("DATA_DIR: ")

@@ -5,6 +5,7 @@ use penguin_pool::{
     app::{self, Parts, Service},
     config::{Config, EventStoreKind, Inputs},
     server::{End, Listeners},
+    store,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -70,9 +71,9 @@ impl Builder {
         let ids = Arc::new(RandomIds);
         let store = match self.store {
             Some(store) => store,
-            None => app::open_store(&config.settings.data_dir, Arc::clone(&self.clock), ids.clone())
-                .await
-                .expect("an opened store"),
+            None => {
+                store::open(&config, Arc::clone(&self.clock), ids.clone()).await.expect("an opened store")
+            }
         };
         let listeners = Listeners::bind(&config.settings).await.expect("free ports");
         let keys = app::open_keys(&config.settings).await.expect("good keys");

@@ -9,12 +9,14 @@
 
 mod layers;
 mod rules;
+mod server;
 mod settings;
 mod show;
 mod table;
 mod value;
 
 pub use layers::{Inputs, Origin};
+pub use server::Server;
 pub use settings::Settings;
 pub use show::{env_example, help_section, markdown_table};
 pub use table::{Preset, Setting};

@@ -7,7 +7,8 @@ const DEFAULT_PASSWORD: &str = "changeit";
 
 /// Checks what no single setting can.
 pub(super) fn check(config: &Config) -> Result<(), Refusal> {
-    let rules = [store_choice, default_password, memory_in_public, check_in_time, one_ring];
+    let rules =
+        [store_choice, plain_and_tls, default_password, memory_in_public, check_in_time, one_ring];
     let faults: Vec<String> = rules.into_iter().filter_map(|rule| rule(config)).collect();
     if faults.is_empty() { Ok(()) } else { Err(Refusal(faults)) }
 }
@@ -15,13 +16,6 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
 /// Whoever names a KurrentDB server elsewhere and does not say which store to use would lose events in the wrong one.
 fn store_choice(config: &Config) -> Option<String> {
     let settings = &config.settings;
-    if settings.event_store == EventStoreKind::Kurrentdb {
-        return Some(format!(
-            "EVENT_STORE: 'kurrentdb' (from {}) cannot be used: this build has the embedded engine only; write \
-             EVENT_STORE=embedded",
-            config.origin("EVENT_STORE")
-        ));
-    }
     if config.origin("EVENT_STORE") != Origin::Default {
         return None;
     }
@@ -31,11 +25,27 @@ fn store_choice(config: &Config) -> Option<String> {
              EVENT_STORE=embedded to keep them in DATA_DIR here, or EVENT_STORE=kurrentdb to keep them there"
         )
     };
-    if let Some(host) = settings.kurrentdb_url.hosts().iter().find(|host| !host.is_loopback()) {
+    if let Some(host) = settings.kurrentdb_url.hosts().find(|host| !host.is_loopback()) {
         return Some(elsewhere("KURRENTDB_URL", host));
     }
     let host = settings.kurrentdb_host.as_ref().filter(|host| !host.is_loopback())?;
     Some(elsewhere("KURRENTDB_HOST", host))
+}
+
+/// An address that says TLS, and a setting that says that there is none.
+fn plain_and_tls(config: &Config) -> Option<String> {
+    let settings = &config.settings;
+    let contradicts = settings.kurrentdb_url.scheme().eq_ignore_ascii_case("https")
+        && !settings.kurrentdb_use_tls
+        && config.origin("KURRENTDB_USE_TLS") != Origin::Default;
+    contradicts.then(|| {
+        format!(
+            "KURRENTDB_USE_TLS: false (from {}) contradicts KURRENTDB_URL, which is https (from {}); write true, or an \
+             http URL",
+            config.origin("KURRENTDB_USE_TLS"),
+            config.origin("KURRENTDB_URL")
+        )
+    })
 }
 
 /// Where others can reach the service nobody's password is the one that everybody knows, whichever store keeps the events:
@@ -67,7 +77,9 @@ fn default_password(config: &Config) -> Option<String> {
 
 /// Mainnet's events are worth keeping.
 fn memory_in_public(config: &Config) -> Option<String> {
-    let lost = config.environment == super::Environment::Mainnet && config.settings.data_dir.path().is_none();
+    let lost = config.environment == super::Environment::Mainnet
+        && config.settings.event_store == EventStoreKind::Embedded
+        && config.settings.data_dir.path().is_none();
     lost.then(|| {
         format!(
             "DATA_DIR: ':memory:' (from {}) would lose every event at the end, which mainnet refuses; write a \

@@ -16,21 +16,22 @@ settings! {
     http_port: u16 = "HTTP_PORT", Preset::Always("3001");
     /// The second port of sockets; they are served on `HTTP_PORT` too. 0 takes a free one.
     ws_port: u16 = "WS_PORT", Preset::Always("3002");
-    /// Where events are kept: `embedded` (in `DATA_DIR`) or `kurrentdb` (a server or cluster; not part of this version).
+    /// Where events are kept: `embedded` (in `DATA_DIR`) or `kurrentdb` (a server or cluster).
     event_store: EventStoreKind = "EVENT_STORE", Preset::Always("embedded");
-    /// The directory of the embedded store. `:memory:` keeps everything in memory and loses it at the end.
+    /// The directory of the embedded store, and of the read models, which can be made anew on either store. `:memory:` keeps
+    /// everything in memory and loses it at the end.
     data_dir: DataDir = "DATA_DIR", Preset::Always("./data");
     /// The KurrentDB server: `http://host:port`, or a `kurrentdb://` or `kurrentdb+discover://` connection string,
     /// which then says everything.
     kurrentdb_url: StoreUrl = "KURRENTDB_URL", Preset::Always("http://localhost:2113");
-    /// The KurrentDB server's host, for a client of it.
+    /// The KurrentDB server's host, where `KURRENTDB_URL` is not set; its port is `KURRENTDB_PORT` then.
     kurrentdb_host: Option<Host> = "KURRENTDB_HOST", Preset::Unset;
     /// The address that the embedded store's KurrentDB protocol binds; `HOST` unless set. Whoever reaches it is let in.
     kurrentdb_listen: Option<Host> = "KURRENTDB_LISTEN", Preset::Unset;
-    /// The port of KurrentDB's protocol (gRPC and HTTP) over the embedded store, or `off`. In staging and mainnet it stays
-    /// off until there are accounts.
+    /// The port of KurrentDB's protocol (gRPC and HTTP) over the embedded store, or `off`; beside `KURRENTDB_HOST` the port of
+    /// the server. In staging and mainnet it stays off until there are accounts.
     kurrentdb_port: OptionalPort = "KURRENTDB_PORT", Preset::Always("2113");
-    /// The user that KurrentDB knows this service as.
+    /// The user that KurrentDB knows this service as, unless a connection string says.
     kurrentdb_username: String = "KURRENTDB_USERNAME", Preset::Always("admin");
     /// That user's password. Staging and mainnet refuse KurrentDB's default one.
     kurrentdb_password: Secret = "KURRENTDB_PASSWORD", Preset::Always("changeit");

@@ -96,16 +96,17 @@ impl Probe {
 
     async fn check(&self) -> DatabaseHealth {
         let Parts { store, measured, read_models, backend, clock, .. } = &self.parts;
+        let began = clock.monotonic();
+        let read = in_time(self.read()).await;
+        let written = in_time(self.write()).await;
+        let took = clock.monotonic().saturating_sub(began);
+        // After it was really asked: a connection that nobody used yet is being made by the first who asks.
         let connection_status = match store.state() {
             StoreState::Ready | StoreState::ReadOnly(_) => ConnectionStatus::Connected,
             StoreState::Connecting => ConnectionStatus::Connecting,
             StoreState::Reconnecting(_) => ConnectionStatus::Reconnecting,
             StoreState::Closed => ConnectionStatus::Disconnected,
         };
-        let began = clock.monotonic();
-        let read = in_time(self.read()).await;
-        let written = in_time(self.write()).await;
-        let took = clock.monotonic().saturating_sub(began);
         let sync = match written {
             Ok(position) => read_models.has_reached(position, SYNC_PATIENCE).await,
             Err(_) => false,

@@ -1,13 +1,18 @@
 //! The way of a request to the node, and of the answer back: what is meant for one of the two alone stays behind.
 
-use crate::security::{Caller, Gate};
+use super::remote::Remote;
+use crate::{
+    config::Server,
+    security::{Caller, Gate},
+};
 use axum::{
     Router,
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, uri::PathAndQuery},
 };
-use event_store::{Error, Result};
+use event_store::{Error, Result, StreamName};
 use kurrentdb_protocol::http::StoreOf;
+use std::time::Duration;
 use tower::ServiceExt as _;
 
 /// Where the node's interface begins in ours.
@@ -37,24 +42,38 @@ const OURS: [HeaderName; 6] = [
     header::ACCEPT_ENCODING,
 ];
 
-/// The way to the node in this process.
+/// The way to one node, in this process or elsewhere.
 #[derive(Debug, Clone)]
-pub struct Passage {
-    node: Router,
-    gate: Gate,
+pub struct Passage(Way);
+
+#[derive(Debug, Clone)]
+enum Way {
+    Here { node: Router, gate: Gate },
+    There(Remote),
 }
 
 impl Passage {
-    /// The way to this node, whose store is behind this gate.
+    /// The way to a node in this process, whose store is behind this gate.
     #[must_use]
     pub const fn new(node: Router, gate: Gate) -> Self {
-        Self { node, gate }
+        Self(Way::Here { node, gate })
+    }
+
+    /// The way to a server's node.
+    ///
+    /// # Errors
+    /// A sentence if what is said of its certificates cannot be used.
+    pub fn to_server(server: &Server, time: Duration) -> std::result::Result<Self, String> {
+        Ok(Self(Way::There(Remote::new(server, time)?)))
     }
 
     /// Passes a request of `caller` on, and the node's answer back, whatever it is. The node shows what that caller may see.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if what follows the prefix is no path.
+    /// [`Error::InvalidArgument`] if what follows the prefix is no path. Of a server's node also [`Error::Unavailable`] if it
+    /// is away, [`Error::Timeout`] if it does not begin to answer in time, [`Error::AppendTooLarge`] if the body is larger
+    /// than bodies may be, and [`Error::AccessDenied`] for who does not administer this service: a server knows nothing of its
+    /// callers.
     pub async fn pass(&self, caller: &Caller, request: Request<Body>) -> Result<Response<Body>> {
         let (mut parts, body) = request.into_parts();
         let rest = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -75,15 +94,27 @@ impl Passage {
         parts.headers.insert("x-forwarded-prefix", HeaderValue::from_static(PREFIX));
         // What this service knows of the caller stays behind as well: the store that it may use is enough.
         parts.extensions.clear();
-        parts.extensions.insert(StoreOf(self.gate.bind(caller)));
-        let mut response = match self.node.clone().oneshot(Request::from_parts(parts, body)).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let request = |parts| Request::from_parts(parts, body);
+        let mut response = match &self.0 {
+            Way::Here { node, gate } => {
+                parts.extensions.insert(StoreOf(gate.bind(caller)));
+                match node.clone().oneshot(request(parts)).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+            Way::There(node) if caller.is_admin() => node.ask(request(parts)).await?,
+            Way::There(_) => return Err(denied()),
         };
         clean(response.headers_mut());
         response.headers_mut().remove(header::SET_COOKIE);
         Ok(response)
     }
+}
+
+/// What a server's node shows is everything.
+fn denied() -> Error {
+    StreamName::new("$all").map_or(Error::Closed, Error::AccessDenied)
 }
 
 /// Takes away what speaks of one connection: the known headers, and those that `Connection` names.

@@ -37,7 +37,7 @@ impl About {
                 EventStoreKind::Embedded => Backend::Embedded,
                 EventStoreKind::Kurrentdb => Backend::Kurrentdb,
             },
-            kurrentdb_url: config.settings.kurrentdb_url.redacted().to_owned(),
+            kurrentdb_url: config.kurrentdb().shown().to_owned(),
             http_port,
             began: clock.monotonic(),
             clock,

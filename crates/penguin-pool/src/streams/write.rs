@@ -44,12 +44,12 @@ impl Streams {
         };
         let permissions = permissions(dto.permissions.unwrap_or_default(), &owners(owner));
         for _ in 0..ATTEMPTS {
-            let (expected, mut metadata) = vacant(&store, &name).await?;
+            let Vacant { metastream, stream, mut metadata } = vacant(&store, &name).await?;
             description.write(&mut metadata.custom);
             metadata.acl = Some(view::acl(&permissions));
             change::within_limit(&metadata)?;
             let set = metadata.to_event(self.ids.next_id());
-            match write_new(&store, &name, (expected, set), event.clone()).await {
+            match write_new(&store, &name, (metastream, set), (stream, event.clone())).await {
                 Ok((position, revision)) => {
                     let stream = view::stream(&name, &metadata, false, None);
                     let event = AppendResult { event_id: event_id.to_string(), position, revision };
@@ -160,22 +160,36 @@ fn ids(events: &[NewEvent]) -> Vec<String> {
     events.iter().map(|event| event.id.to_string()).collect()
 }
 
-/// The metadata that a stream to be made begins with, and what must be so of its metastream. Metadata set before the
-/// first event stays; of a softly deleted stream nothing but the line below its old events does.
-async fn vacant(store: &BoundStore, name: &StreamName) -> Result<(ExpectedState, StreamMetadata)> {
+/// What a stream to be made begins with.
+struct Vacant {
+    /// What must be so of its metastream.
+    metastream: ExpectedState,
+    /// What must be so of the stream itself once the metadata is there: metadata brings a deleted stream back.
+    stream: ExpectedState,
+    metadata: StreamMetadata,
+}
+
+/// What a stream to be made begins with. Metadata set before the first event stays; of a softly deleted stream nothing but
+/// the line below its old events does.
+async fn vacant(store: &BoundStore, name: &StreamName) -> Result<Vacant> {
     match store.stream_info(name).await {
         Ok(_) => return Err(StreamsError::AlreadyExists(name.clone())),
         Err(Error::StreamNotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
     let current = metadata(store, name).await?;
-    let expected = current.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
+    let metastream = current.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
     if !current.metadata.is_soft_deleted() {
-        return Ok((expected, current.metadata));
+        return Ok(Vacant { metastream, stream: ExpectedState::NoStream, metadata: current.metadata });
     }
     let last = store.append(name, ExpectedState::Any, Vec::new()).await?.last_revision;
     let truncate_before = last.map(|last| last + 1);
-    Ok((expected, StreamMetadata { truncate_before, ..StreamMetadata::default() }))
+    let stream = last.map_or(ExpectedState::NoStream, ExpectedState::Exact);
+    Ok(Vacant {
+        metastream,
+        stream,
+        metadata: StreamMetadata { truncate_before, ..StreamMetadata::default() },
+    })
 }
 
 /// Writes a new stream's metadata and first event; gives the event's position and revision.
@@ -183,7 +197,7 @@ async fn write_new(
     store: &BoundStore,
     name: &StreamName,
     (expected, metadata): (ExpectedState, NewEvent),
-    event: NewEvent,
+    (afterwards, event): (ExpectedState, NewEvent),
 ) -> event_store::Result<(u64, u64)> {
     let no_metastream = || Error::InvalidArgument(format!("'{name}' cannot have metadata"));
     let metastream = name.metastream().ok_or_else(no_metastream)?;
@@ -194,7 +208,7 @@ async fn write_new(
     } else {
         // A crash between the two leaves a description that nobody sees: no stream is there.
         store.append(&metadata.stream, metadata.expected, metadata.events).await?;
-        Some(store.append(&stream.stream, stream.expected, stream.events).await?)
+        Some(store.append(&stream.stream, afterwards, stream.events).await?)
     };
     appended.and_then(|a| Some((a.position?.raw(), a.last_revision?))).ok_or_else(unplaced)
 }
