@@ -1,4 +1,5 @@
-//! The laws, through the official client, the face and the embedded engine. Not on a real KurrentDB yet.
+//! The laws, through the official client, the face and the embedded engine; with `KURRENTDB_TEST_URL` set to a connection
+//! string, on the server that it names instead.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails here fails the test")]
 
 mod support;
@@ -54,12 +55,33 @@ impl Subject for ThroughTheFace {
     }
 }
 
+/// A server that somebody else runs: it may be shared, and its clock and its life are its own.
+struct Elsewhere(String);
+
+#[async_trait::async_trait]
+impl Subject for Elsewhere {
+    async fn store(&self) -> Arc<dyn EventStore> {
+        Arc::new(KurrentDb::new(Options::connect(&self.0).unwrap()).unwrap())
+    }
+
+    async fn reopen(&self) -> Option<Arc<dyn EventStore>> {
+        Some(self.store().await)
+    }
+
+    fn move_clock(&self, _: i64) -> bool {
+        false
+    }
+}
+
 mod face {
     use super::*;
 
-    fn subject() -> ThroughTheFace {
+    fn subject() -> Box<dyn Subject> {
+        if let Ok(connection) = std::env::var("KURRENTDB_TEST_URL") {
+            return Box::new(Elsewhere(connection));
+        }
         let directory = tempfile::tempdir().unwrap();
-        ThroughTheFace { directory, clock: Arc::default(), node: Mutex::default() }
+        Box::new(ThroughTheFace { directory, clock: Arc::default(), node: Mutex::default() })
     }
 
     event_store::contract_tests!(subject);

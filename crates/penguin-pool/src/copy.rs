@@ -99,7 +99,11 @@ pub async fn copy(
         let mut bytes = 0;
         for event in page.events.into_iter().filter_map(|e| e.link.or(e.event)) {
             let fits = group.first().is_none_or(|first| {
-                first.stream == event.stream && group.len() < GROUP && bytes + event.size() <= GROUP_BYTES
+                // A store may write metadata of its own after one of these.
+                !is_metastream(&first.stream)
+                    && first.stream == event.stream
+                    && group.len() < GROUP
+                    && bytes + event.size() <= GROUP_BYTES
             });
             if !fits {
                 copying.take(std::mem::take(&mut group)).await?;
@@ -132,7 +136,7 @@ impl Copying<'_> {
         let mut there = match self.there.get(&stream) {
             Some(there) => *there,
             None => {
-                self.copied.streams += u64::from(!stream.as_str().starts_with("$$"));
+                self.copied.streams += u64::from(!is_metastream(&stream));
                 self.look(&stream).await?
             }
         };
@@ -230,9 +234,9 @@ impl Copying<'_> {
             page => page?,
         };
         let Some(found) = page.events.first().and_then(|e| e.original()) else { return Ok(()) };
-        let meta = event.stream.as_str().starts_with("$$");
         let same = found.id == event.id
-            || (meta && StreamMetadata::from_json(&found.data) == StreamMetadata::from_json(&event.data));
+            || (is_metastream(&event.stream)
+                && StreamMetadata::from_json(&found.data) == StreamMetadata::from_json(&event.data));
         if same || found.revision != event.revision {
             return Ok(());
         }
@@ -253,6 +257,10 @@ impl Copying<'_> {
             }
         }
     }
+}
+
+fn is_metastream(stream: &StreamName) -> bool {
+    stream.as_str().starts_with("$$")
 }
 
 /// The store's own: `$x`, the metadata of `$x`, and what an adapter keeps to know its store by.

@@ -311,3 +311,94 @@ fn the_readme_and_the_example_say_what_the_table_says() {
         "the README's table of settings is not that of `penguin-pool config --markdown`"
     );
 }
+
+/// What compose files are made of, as far as ours go.
+fn services(file: &str) -> serde_yaml_ng::Value {
+    let text = std::fs::read_to_string(root().join("deploy").join(file)).unwrap();
+    let mut compose: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
+    compose.apply_merge().unwrap();
+    let keys = |value: &serde_yaml_ng::Value| -> Vec<String> {
+        let keys = value.as_mapping().into_iter().flat_map(|m| m.keys());
+        keys.map(|key| key.as_str().unwrap().to_owned()).collect()
+    };
+    for key in keys(&compose) {
+        assert!(
+            ["services", "networks", "volumes"].contains(&&*key) || key.starts_with("x-"),
+            "{file}: {key}"
+        );
+    }
+    let known = [
+        "build",
+        "image",
+        "environment",
+        "ports",
+        "volumes",
+        "networks",
+        "restart",
+        "read_only",
+        "cap_drop",
+        "security_opt",
+        "stop_grace_period",
+    ];
+    for (name, service) in compose["services"].as_mapping().unwrap() {
+        for key in keys(service) {
+            assert!(known.contains(&&*key), "{file}: {name:?} has {key}");
+        }
+        assert_ne!(service.get("build").is_some(), service.get("image").is_some(), "{file}: {name:?}");
+        for volume in service["volumes"].as_sequence().unwrap() {
+            let (volume, _) = volume.as_str().unwrap().split_once(':').unwrap();
+            assert!(keys(&compose["volumes"]).contains(&volume.to_owned()), "{file}: the volume {volume}");
+        }
+        let networks = service.get("networks").map(|n| match n.as_sequence() {
+            Some(names) => names.iter().map(|n| n.as_str().unwrap().to_owned()).collect(),
+            None => keys(n),
+        });
+        for network in networks.unwrap_or_default() {
+            assert!(keys(&compose["networks"]).contains(&network), "{file}: the network {network}");
+        }
+    }
+    compose["services"].clone()
+}
+
+/// The variables of a service as compose hands them over when nobody sets others than those that must be set.
+fn variables(service: &serde_yaml_ng::Value) -> BTreeMap<String, String> {
+    let value = |text: &str| match text.strip_prefix("${").and_then(|t| t.strip_suffix('}')) {
+        Some(inner) => inner.split_once(":-").map_or("of my own", |(_, default)| default).to_owned(),
+        None => text.to_owned(),
+    };
+    let variables = service["environment"].as_mapping().unwrap().iter();
+    variables.map(|(k, v)| (k.as_str().unwrap().to_owned(), value(v.as_str().unwrap()))).collect()
+}
+
+#[test]
+fn the_compose_files_hold_together_and_start_the_service_that_they_say() {
+    for (file, store) in [
+        ("compose.yaml", config::EventStoreKind::Embedded),
+        ("compose.cluster.yaml", config::EventStoreKind::Kurrentdb),
+    ] {
+        let services = services(file);
+        let variables = variables(&services["penguin-pool"]);
+        let known =
+            |name: &String| name == "NODE_ENV" || config::Settings::TABLE.iter().any(|s| s.name == name);
+        assert!(variables.keys().all(known), "{file}: {variables:?}");
+        let config = Config::from_inputs(&Inputs { variables, directory: None }).unwrap();
+        assert_eq!(
+            (config.environment, config.settings.event_store),
+            (Environment::Mainnet, store),
+            "{file}"
+        );
+    }
+    // Each node is seeded with the others, under the names that the service asks for.
+    let cluster = services("compose.cluster.yaml");
+    let url = cluster["penguin-pool"]["environment"]["KURRENTDB_URL"].as_str().unwrap().to_owned();
+    let node = |i: u32| variables(&cluster[format!("node{i}")]);
+    for i in 1..=3 {
+        let own = node(i);
+        let others =
+            (1..=3).filter(|j| *j != i).map(|j| format!("{}:2113", node(j)["KURRENTDB_REPLICATION_IP"]));
+        assert_eq!(own["KURRENTDB_GOSSIP_SEED"], others.collect::<Vec<_>>().join(","));
+        assert!(url.contains(&format!("{}:2113", own["KURRENTDB_ADVERTISE_HOST_TO_CLIENT_AS"])), "{url}");
+        let address = &cluster[format!("node{i}")]["networks"]["cluster"]["ipv4_address"];
+        assert_eq!(address.as_str(), Some(&*own["KURRENTDB_REPLICATION_IP"]));
+    }
+}

@@ -37,6 +37,29 @@ pub trait Subject: Send + Sync + 'static {
     }
 }
 
+#[async_trait::async_trait]
+impl Subject for Box<dyn Subject> {
+    async fn store(&self) -> Arc<dyn EventStore> {
+        (**self).store().await
+    }
+
+    async fn reopen(&self) -> Option<Arc<dyn EventStore>> {
+        (**self).reopen().await
+    }
+
+    fn move_clock(&self, seconds: i64) -> bool {
+        (**self).move_clock(seconds)
+    }
+
+    fn max_event_bytes(&self) -> usize {
+        (**self).max_event_bytes()
+    }
+
+    fn max_append_bytes(&self) -> usize {
+        (**self).max_append_bytes()
+    }
+}
+
 /// Runs one law.
 pub(super) async fn run<F: Future<Output = ()>>(
     law: &'static str,

@@ -153,7 +153,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
 
 /// Reads what is left of a refused body and keeps none of it: a sender whose connection is cut in the middle of a body
 /// often never sees the answer. One who waits to be asked for the body (`Expect`) is not asked.
-fn discard(headers: &HeaderMap, body: Body) {
+pub(crate) fn discard(headers: &HeaderMap, body: Body) {
     if headers.contains_key(header::EXPECT) || body.is_end_stream() {
         return;
     }

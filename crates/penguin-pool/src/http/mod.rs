@@ -25,6 +25,7 @@ pub use context::{Context, RequestId, context, now, outside};
 pub use documents::{Documents, build, nothing};
 pub use error::{ApiError, Detail, ErrorBody};
 pub use etag::{Held, Preconditions, Tagged, Tags};
+pub(crate) use extract::discard;
 pub(crate) use extract::faulty;
 pub use extract::{BODY_LIMIT, ValidJson, ValidPath, ValidQuery, valid_text};
 pub use feed::{LastEventId, Sse, SseFrame};

@@ -1,12 +1,15 @@
 //! A node elsewhere: its HTTP interface, and nothing behind it.
 
-use crate::{config::Server, http::BODY_LIMIT};
+use crate::{
+    config::Server,
+    http::{BODY_LIMIT, discard},
+};
 use axum::{
     body::{Body, HttpBody as _},
-    http::{Request, Response, header},
+    http::{HeaderMap, Request, Response, header},
 };
 use event_store::{Error, Result};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use reqwest::{Certificate, Client, redirect::Policy};
 use std::{
     io,
@@ -56,13 +59,14 @@ impl Remote {
     /// Sends a request, and gives back the answer when it begins. Neither body is held: both are passed on as they come.
     pub(super) async fn ask(&self, request: Request<Body>) -> Result<Response<Body>> {
         let (mut parts, body) = request.into_parts();
-        parts.headers.remove(header::HOST);
-        parts.headers.remove(header::EXPECT);
         let size = body.size_hint().lower();
         let too_large = |size: usize| Error::AppendTooLarge { size, limit: BODY_LIMIT };
         if size > BODY_LIMIT as u64 {
+            discard(&parts.headers, body);
             return Err(too_large(usize::try_from(size).unwrap_or(usize::MAX)));
         }
+        parts.headers.remove(header::HOST);
+        parts.headers.remove(header::EXPECT);
         let sent = Arc::new(AtomicUsize::new(0));
         let asked = self
             .client
@@ -90,18 +94,26 @@ impl Remote {
     }
 }
 
-/// A body that ends with an error when it becomes larger than bodies may be.
+/// A body that ends with an error when it becomes larger than bodies may be. What comes after that is read and forgotten:
+/// a sender whose connection is cut in the middle of a body often never sees the answer.
 fn counted(body: Body, sent: Arc<AtomicUsize>) -> reqwest::Body {
     if body.is_end_stream() {
         return reqwest::Body::default();
     }
-    let chunks = body.into_data_stream().map(move |chunk| {
-        let chunk = chunk.map_err(io::Error::other)?;
-        let before = sent.fetch_add(chunk.len(), Ordering::Relaxed);
-        if before + chunk.len() > BODY_LIMIT {
-            Err(io::Error::other("the body is too large"))
-        } else {
-            Ok(chunk)
+    let chunks = stream::unfold(Some(body.into_data_stream()), move |chunks| {
+        let sent = Arc::clone(&sent);
+        async move {
+            let mut chunks = chunks?;
+            let chunk = match chunks.next().await? {
+                Ok(chunk) => chunk,
+                Err(error) => return Some((Err(io::Error::other(error)), None)),
+            };
+            let before = sent.fetch_add(chunk.len(), Ordering::Relaxed);
+            if before + chunk.len() > BODY_LIMIT {
+                discard(&HeaderMap::new(), Body::from_stream(chunks));
+                return Some((Err(io::Error::other("the body is too large")), None));
+            }
+            Some((Ok(chunk), Some(chunks)))
         }
     });
     reqwest::Body::wrap_stream(chunks)

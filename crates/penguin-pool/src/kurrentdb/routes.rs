@@ -25,8 +25,9 @@ endpoint! {
     /// With the embedded store the node is in this process and serves `/health/live`, `/info`, `/ping`, `/stats`,
     /// `/gossip` and `/streams/{name}` (AtomPub in JSON, for reading); with `EVENT_STORE=kurrentdb` it is the server's first
     /// node, and 503 while that is away. What it answers is passed back as it is. Credentials, cookies and what concerns
-    /// one connection alone stay behind. The node's gRPC interface is on its own port (`KURRENTDB_PORT`).
-    []
+    /// one connection alone stay behind; so a server's node, which cannot know the caller, is for administrators. The node's
+    /// gRPC interface is on its own port (`KURRENTDB_PORT`).
+    [PermissionDenied]
     async fn get_from_node(
         State(passage): State<Passage>,
         caller: Caller,
@@ -40,7 +41,7 @@ endpoint! {
     /// Passes a POST on to the KurrentDB node.
     ///
     /// The embedded store's node can be read and not written this way: it answers 405 itself.
-    [PayloadTooLarge]
+    [PayloadTooLarge, PermissionDenied]
     async fn post_to_node(
         State(passage): State<Passage>,
         caller: Caller,

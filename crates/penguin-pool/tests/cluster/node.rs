@@ -50,7 +50,7 @@ async fn mirror() -> std::net::SocketAddr {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async { axum::serve(listener, Router::new().fallback(any(says))).await });
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(any(says))).await });
     address
 }
 

@@ -77,6 +77,8 @@ async fn a_node_killed_and_restarted_under_load_loses_and_doubles_nothing() {
         }
         reach(&acknowledged, 60).await;
         done.store(true, Ordering::Relaxed);
+        // What is appended last still needs it.
+        node
     };
     let (mut of_stream, mut of_all) = (
         Feed::new(&service, "/api/streams/loan-1/subscribe?from=0"),
@@ -87,7 +89,7 @@ async fn a_node_killed_and_restarted_under_load_loses_and_doubles_nothing() {
             assert_eq!(feed.next().await["data"]["n"], n, "nothing lost, nothing doubled, in order");
         }
     };
-    let ((), n, (), ()) = tokio::join!(
+    let (_node, n, (), ()) = tokio::join!(
         killing,
         append_until(&service, "loan-1", &done, &acknowledged),
         following(&mut of_stream),
