@@ -28,6 +28,7 @@ pub(crate) struct Live {
 }
 
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a connection")]
 enum Line {
     /// Nobody has asked for anything yet.
     Unused,

@@ -10,7 +10,7 @@ use super::{
         streams_service_server::StreamsService,
     },
     status,
-    v2_errors::{self as errors, Failure},
+    v2_errors::{self as errors, Failure, Violation},
 };
 use event_store::{
     AppendedMany, ContentType, Error, EventStore, EventType, ExpectedState, IdSource, NewEvent, Position,
@@ -102,9 +102,10 @@ impl StreamsService for Services {
     }
 }
 
-/// A failed append to a checked stream, as the check that does not hold.
+/// A failed append to checked streams, as the checks that do not hold: the one that the store names, as it was judged, and
+/// those that do not hold now.
 async fn violated(store: &dyn EventStore, checks: &[(StreamName, ExpectedState)], error: &Error) -> Status {
-    let (stream, actual) = match error {
+    let (named, actual) = match error {
         Error::WrongExpectedRevision { stream, actual, .. } => (stream, convert::actual_version(*actual)),
         // Softly deleted or tombstoned: only reading tells.
         Error::StreamDeleted(stream) => match store.stream_info(stream).await {
@@ -113,10 +114,43 @@ async fn violated(store: &dyn EventStore, checks: &[(StreamName, ExpectedState)]
         },
         error => return errors::of(error),
     };
-    match checks.iter().position(|(checked, _)| checked == stream) {
-        Some(index) => Failure::Violation { index, stream, expected: checks[index].1, actual }.status(),
-        None => errors::of(error),
+    if !checks.iter().any(|(checked, _)| checked == named) {
+        return errors::of(error);
     }
+    let mut violations = Vec::new();
+    for (index, (stream, expected)) in checks.iter().enumerate() {
+        let actual = if stream == named { Some(actual) } else { broken(store, stream, *expected).await };
+        violations.extend(actual.map(|actual| Violation { index, stream, expected: *expected, actual }));
+    }
+    Failure::Violated(&violations).status()
+}
+
+/// The state of a stream, if it is not as expected now.
+async fn broken(store: &dyn EventStore, stream: &StreamName, expected: ExpectedState) -> Option<i64> {
+    let actual = match store.stream_info(stream).await {
+        Ok(info) => convert::actual_version(Some(info.last_revision)),
+        Err(Error::StreamDeleted(_)) => errors::TOMBSTONED,
+        Err(Error::StreamNotFound(_)) => {
+            let metadata = store.metadata(stream).await.ok()?;
+            if metadata.metadata.is_soft_deleted() {
+                errors::SOFTLY_DELETED
+            } else {
+                convert::actual_version(None)
+            }
+        }
+        // What cannot be looked at is not said to be broken.
+        Err(_) => return None,
+    };
+    let holds = match expected {
+        ExpectedState::Any => true,
+        ExpectedState::NoStream => actual < 0,
+        ExpectedState::StreamExists => actual >= 0,
+        // Of a softly deleted stream nobody tells the last revision.
+        ExpectedState::Exact(revision) => {
+            actual == errors::SOFTLY_DELETED || actual == convert::actual_version(Some(revision))
+        }
+    };
+    (!holds).then_some(actual)
 }
 
 fn parse_check(check: ConsistencyCheck) -> Result<(StreamName, ExpectedState), Status> {
@@ -193,12 +227,29 @@ impl Writes {
         for (event, place) in events.into_iter().zip(self.targets) {
             writes[place].events.push(event);
         }
-        let names = writes.iter().map(|w| w.stream.clone()).collect();
         if writes.len() > 1 && !store.capabilities().multi_stream_append {
             return Err(status::of(&Error::Unsupported("append to several streams at once".into())));
         }
-        Ok(store.append_many(writes).await.map(|appended| (names, appended)))
+        loop {
+            let names = writes.iter().map(|w| w.stream.clone()).collect();
+            let kept = writes.iter().any(is_check_for_none).then(|| writes.clone());
+            match (store.append_many(writes).await, kept) {
+                // To a check a tombstoned stream is none, for ever: without it the rest is judged as before.
+                (Err(Error::StreamDeleted(stream)), Some(mut kept))
+                    if kept.iter().any(|w| w.stream == stream && is_check_for_none(w))
+                        && matches!(store.stream_info(&stream).await, Err(Error::StreamDeleted(_))) =>
+                {
+                    kept.retain(|w| w.stream != stream);
+                    writes = kept;
+                }
+                (appended, _) => return Ok(appended.map(|appended| (names, appended))),
+            }
+        }
     }
+}
+
+fn is_check_for_none(write: &StreamWrite) -> bool {
+    write.events.is_empty() && write.expected == ExpectedState::NoStream
 }
 
 fn name(stream: &str) -> Result<StreamName, Status> {

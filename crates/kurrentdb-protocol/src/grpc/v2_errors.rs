@@ -23,7 +23,15 @@ pub(crate) enum Failure<'a> {
     TransactionTooLarge { size: usize, limit: usize },
     RevisionConflict { stream: &'a StreamName, expected: ExpectedState, actual: i64 },
     Tombstoned(&'a StreamName),
-    Violation { index: usize, stream: &'a StreamName, expected: ExpectedState, actual: i64 },
+    Violated(&'a [Violation<'a>]),
+}
+
+/// A check that does not hold.
+pub(crate) struct Violation<'a> {
+    pub(crate) index: usize,
+    pub(crate) stream: &'a StreamName,
+    pub(crate) expected: ExpectedState,
+    pub(crate) actual: i64,
 }
 
 /// A store's error. Those that v2 has no details for are as in v1.
@@ -106,23 +114,32 @@ impl Failure<'_> {
                 format!("Stream '{stream}' has been tombstoned."),
                 Some(status::any(&wire::StreamTombstonedErrorDetails { stream: stream.to_string() })),
             ),
-            Self::Violation { index, stream, expected, actual } => (
-                Code::FailedPrecondition,
-                "APPEND_CONSISTENCY_VIOLATION",
-                format!("A consistency check failed on stream '{stream}'."),
-                Some(status::any(&wire::AppendConsistencyViolationErrorDetails {
-                    violations: vec![wire::ConsistencyViolation {
-                        check_index: short(*index),
-                        r#type: Some(wire::consistency_violation::Type::StreamState(
-                            wire::consistency_violation::StreamStateViolation {
-                                stream: stream.to_string(),
-                                expected_state: convert::version(*expected),
-                                actual_state: *actual,
-                            },
-                        )),
-                    }],
-                })),
-            ),
+            Self::Violated(violations) => {
+                let streams: Vec<_> = violations.iter().map(|v| format!("'{}'", v.stream)).collect();
+                let (check, plural) = if streams.len() == 1 {
+                    ("A consistency check", "")
+                } else {
+                    ("Consistency checks", "s")
+                };
+                let violation = |v: &Violation<'_>| wire::ConsistencyViolation {
+                    check_index: short(v.index),
+                    r#type: Some(wire::consistency_violation::Type::StreamState(
+                        wire::consistency_violation::StreamStateViolation {
+                            stream: v.stream.to_string(),
+                            expected_state: convert::version(v.expected),
+                            actual_state: v.actual,
+                        },
+                    )),
+                };
+                (
+                    Code::FailedPrecondition,
+                    "APPEND_CONSISTENCY_VIOLATION",
+                    format!("{check} failed on stream{plural} {}.", streams.join(", ")),
+                    Some(status::any(&wire::AppendConsistencyViolationErrorDetails {
+                        violations: violations.iter().map(violation).collect(),
+                    })),
+                )
+            }
         };
         rich(code, reason, message, detail)
     }

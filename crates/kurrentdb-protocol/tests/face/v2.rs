@@ -142,7 +142,7 @@ async fn a_check_that_fails_is_named_and_nothing_is_written() {
     node.store.delete(&name("soft"), ExpectedState::Any).await.unwrap();
     node.store.tombstone(&name("gone"), ExpectedState::Any).await.unwrap();
     for (stream, expected, actual) in
-        [("present", -1, 0), ("present", 3, 0), ("absent", -4, -1), ("soft", -4, -5), ("gone", -1, -6)]
+        [("present", -1, 0), ("present", 3, 0), ("absent", -4, -1), ("soft", -4, -5), ("gone", -4, -6)]
     {
         let checks = vec![check("fine", -1), check(stream, expected)];
         let request = AppendRecordsRequest { records: vec![record("a")], checks };
@@ -159,7 +159,20 @@ async fn a_check_that_fails_is_named_and_nothing_is_written() {
             (stream, expected, actual)
         );
     }
+    // Of several that fail each is told.
+    let checks = vec![check("absent", 3), check("fine", -1), check("present", 5), check("gone", 0)];
+    let request = AppendRecordsRequest { records: vec![record("a")], checks };
+    let status = within(service.append_records(request)).await.unwrap_err();
+    let told: errors::AppendConsistencyViolationErrorDetails =
+        detail(&status, "APPEND_CONSISTENCY_VIOLATION");
+    assert_eq!(told.violations.iter().map(|v| v.check_index).collect::<Vec<_>>(), [0, 2, 3]);
     assert_eq!(count(&*node.store, "a").await, 0);
+    // To a check a tombstoned stream is none.
+    let checks = vec![check("gone", -1), check("present", 0)];
+    let request = AppendRecordsRequest { records: vec![record("a")], checks };
+    let answer = within(service.append_records(request)).await.unwrap().into_inner();
+    assert_eq!(answer.revisions.len(), 1);
+    assert_eq!(count(&*node.store, "a").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
