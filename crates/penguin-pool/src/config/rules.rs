@@ -7,8 +7,7 @@ const DEFAULT_PASSWORD: &str = "changeit";
 
 /// Checks what no single setting can.
 pub(super) fn check(config: &Config) -> Result<(), Refusal> {
-    let rules =
-        [store_choice, plain_and_tls, default_password, memory_in_public, check_in_time, one_ring];
+    let rules = [store_choice, plain_and_tls, default_password, memory_in_public, check_in_time, one_ring];
     let faults: Vec<String> = rules.into_iter().filter_map(|rule| rule(config)).collect();
     if faults.is_empty() { Ok(()) } else { Err(Refusal(faults)) }
 }
