@@ -274,13 +274,14 @@ fn check_documents(documents: &Documents, directory: &Path) -> Result<(), Failur
 }
 
 async fn verify(config: Config) -> Result<(), Failure> {
-    let data = config.settings.data_dir;
-    if !data.path().is_some_and(Path::is_dir) {
+    let data = config.settings.data_dir.clone();
+    let embedded = config.settings.event_store == EventStoreKind::Embedded;
+    if embedded && !data.path().is_some_and(Path::is_dir) {
         let message = "DATA_DIR: there is no event store to look into; write the directory of one".to_owned();
         return Err(Failure { code: FailureCode::Data, message });
     }
-    let opened = app::open_store(&data, Arc::new(SystemClock), Arc::new(RandomIds)).await;
-    let store = opened.map_err(|e| unopenable(&data, &e))?;
+    let opened = store::open(&config, Arc::new(SystemClock), Arc::new(RandomIds)).await;
+    let store = opened.map_err(|e| unopenable(&data, e))?;
     let verdict = audit::verify(&*store).await.map_err(other)?;
     store.close().await.map_err(other)?;
     let newest = verdict.newest.unwrap_or_else(|| "none".to_owned());
