@@ -179,10 +179,16 @@ impl EventStore for Authorized {
         self.store.append(stream, expected, events).await
     }
 
+    /// Whoever may append to a stream may make that depend on where its metadata stands, which tells them no more than that.
     async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
-        let checks = writes.iter().map(|write| (write.stream.clone(), to_write(&write.events)));
-        let checks = stream::iter(checks.collect::<Vec<_>>());
-        checks
+        let appended = writes.iter().filter(|write| !write.events.is_empty());
+        let conditions: HashSet<StreamName> =
+            appended.filter_map(|write| write.stream.metastream()).collect();
+        let is_condition =
+            |write: &&StreamWrite| write.events.is_empty() && conditions.contains(&write.stream);
+        let asked = writes.iter().filter(|write| !is_condition(write));
+        let asked: Vec<_> = asked.map(|write| (write.stream.clone(), to_write(&write.events))).collect();
+        stream::iter(asked)
             .map(|(stream, right)| async move { self.require(&stream, right).await })
             .buffered(LOOKUPS)
             .try_collect::<()>()

@@ -291,6 +291,19 @@ async fn an_append_to_several_streams_needs_the_right_to_each_and_a_check_the_ri
     );
     let own = vec![write("loans-1", event()), write("user-amy-profile", Vec::new())];
     assert!(amy.append_many(own).await.is_ok());
+    // Where the metadata stands may be asked with an append, and by itself only by who may read it.
+    let metadata = StreamMetadata {
+        acl: Some(Acl { write: Some(vec!["amy".to_owned()]), read: Some(Vec::new()), ..Acl::default() }),
+        ..StreamMetadata::default()
+    };
+    let id = world.id();
+    world.store.set_metadata(&name("loans-2"), ExpectedState::Any, &metadata, id).await.unwrap();
+    let check = || StreamWrite { expected: ExpectedState::Exact(0), ..write("$$loans-2", Vec::new()) };
+    let denied = Err(Error::AccessDenied(name("$$loans-2")));
+    assert_eq!(amy.append_many(vec![check()]).await.map(|_| ()), denied);
+    assert_eq!(amy.append_many(vec![check(), write("loans-2", Vec::new())]).await.map(|_| ()), denied);
+    let other = vec![NewEvent::json(Uuid::from_u128(10), "Happened", "{}")];
+    assert!(amy.append_many(vec![check(), write("loans-2", other)]).await.is_ok());
 }
 
 #[tokio::test]

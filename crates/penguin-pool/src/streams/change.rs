@@ -4,7 +4,7 @@ use super::{
     Streams, StreamsError, metadata, name, view, writable,
     write::{ATTEMPTS, MAX_EVENT_BYTES, expected, permissions},
 };
-use crate::security::{BoundStore, Caller};
+use crate::security::{BoundStore, Caller, Right};
 use event_store::{Error, ExpectedState, ReadStream, SOFT_DELETED, StreamMetadata, StreamName, Timestamp};
 use garde::Validate as _;
 use models::{
@@ -23,6 +23,7 @@ impl Streams {
     pub async fn update(&self, caller: &Caller, stream: &str, dto: StreamUpdateRequestDto) -> Result<Stream> {
         let store = self.gate.bind(caller);
         let name = writable(stream)?;
+        self.gate.require(caller, &name, Right::MetaWrite).await?;
         store.stream_info(&name).await?;
         let first = first_event_at(&store, &name).await?;
         let mut attempts = ATTEMPTS;
@@ -83,6 +84,7 @@ impl Streams {
     pub async fn delete(&self, caller: &Caller, stream: &str, query: DeleteQuery) -> Result<DeleteResult> {
         let store = self.gate.bind(caller);
         let name = writable(stream)?;
+        self.gate.require(caller, &name, Right::Delete).await?;
         if let Err(error) = store.stream_info(&name).await {
             let gone = matches!(error, Error::StreamNotFound(_));
             let ending = gone && query.mode == DeleteMode::Tombstone;
@@ -130,6 +132,7 @@ impl Streams {
     ) -> Result<Map<String, Value>> {
         let store = self.gate.bind(caller);
         let name = writable(stream)?;
+        self.gate.require(caller, &name, Right::MetaWrite).await?;
         let given = checked(map)?;
         let mut attempts = ATTEMPTS;
         loop {

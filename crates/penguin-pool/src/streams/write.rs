@@ -1,7 +1,7 @@
 //! Creating streams and appending to them.
 
 use super::{Streams, StreamsError, change, metadata, view, writable};
-use crate::security::{BoundStore, Caller};
+use crate::security::{BoundStore, Caller, Right};
 use event_store::{
     ContentType, Error, EventType, ExpectedState, NewEvent, StreamMetadata, StreamName, StreamWrite,
 };
@@ -28,6 +28,7 @@ impl Streams {
     pub async fn create(&self, caller: &Caller, dto: StreamCreateRequestDto) -> Result<StreamCreateResult> {
         let store = self.gate.bind(caller);
         let name = writable(dto.stream_name.as_str())?;
+        self.gate.require(caller, &name, Right::Write).await?;
         let event = self.new_event(StreamEventDto {
             event_type: dto.event_type,
             event_data: dto.event_data,
@@ -94,6 +95,7 @@ impl Streams {
     ) -> Result<AppendBatchResult> {
         let store = self.gate.bind(caller);
         let name = writable(stream.as_str())?;
+        self.gate.require(caller, &name, Right::Write).await?;
         let events = self.new_events(dto.events)?;
         let event_ids = ids(&events);
         let write = StreamWrite { stream: name, expected: expected(dto.stream_state), events };
@@ -118,6 +120,8 @@ impl Streams {
                 return Err(StreamsError::Invalid { path, message: format!("'{stream}' is named twice") });
             }
             let events = self.new_events(write.events)?;
+            let right = if events.is_empty() { Right::Read } else { Right::Write };
+            self.gate.require(caller, &stream, right).await?;
             let stream_name = stream.as_str().to_owned();
             results.push(StreamWriteResult { stream_name, event_ids: ids(&events), revision: None });
             writes.push(StreamWrite { stream, expected: expected(write.stream_state), events });

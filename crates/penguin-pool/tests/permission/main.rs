@@ -1,0 +1,5 @@
+//! Who may do what, over real sockets, by each operation of the API.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
+mod matrix;
+mod world;

@@ -1,0 +1,223 @@
+//! The API with a doorkeeper before it, its callers, and streams that are theirs.
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{StatusCode, header},
+    middleware::{Next, from_fn},
+    response::{IntoResponse as _, Response},
+};
+use event_store::{
+    Acl, EventStore, ExpectedState, NewEvent, RandomIds, StreamMetadata, StreamName, StreamWrite, SystemClock,
+};
+use event_store_embedded::{Engine, Options};
+use penguin_pool::{
+    app::{self, Parts},
+    catalogue::{self, Catalogue, Place},
+    config::{Config, Inputs},
+    ops::{Lifecycle, Phase},
+    security::Caller,
+};
+use serde_json::json;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    Anonymous,
+    /// Somebody whom the stream does not know.
+    Other,
+    Owner,
+    Reader,
+    Writer,
+    Admin,
+    /// Everybody, where nobody must say who they are.
+    System,
+}
+
+impl Who {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Anonymous, Self::Other, Self::Owner, Self::Reader, Self::Writer, Self::Admin, Self::System];
+
+    /// Whether they may read the streams that are made here.
+    pub(crate) const fn reads(self) -> bool {
+        matches!(self, Self::Owner | Self::Reader | Self::Admin | Self::System)
+    }
+
+    fn id(self, owner: &str) -> Option<&str> {
+        match self {
+            Self::Anonymous | Self::System => None,
+            Self::Other => Some("oscar"),
+            Self::Owner => Some(owner),
+            Self::Reader => Some("rita"),
+            Self::Writer => Some("will"),
+            Self::Admin => Some("ada"),
+        }
+    }
+}
+
+/// A caller as the header of a request names them: `id` or `id:role`.
+fn named(text: &str) -> Caller {
+    let (id, role) = text.split_once(':').unwrap_or((text, ""));
+    let roles: Vec<_> = (!role.is_empty()).then(|| role.to_owned()).into_iter().collect();
+    Caller::user(id, &roles)
+}
+
+/// Stands where credentials are looked at: believes the header, and lets nobody without it past health.
+async fn doorkeeper(mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path.starts_with("/health") || path.starts_with("/api/docs") {
+        return next.run(request).await;
+    }
+    let Some(caller) = request.headers().get(header::AUTHORIZATION) else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
+    let caller = named(caller.to_str().unwrap());
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// One store, and the API before it twice: once it asks who calls, and once everybody may do everything.
+pub(crate) struct World {
+    closed: String,
+    open: String,
+    client: reqwest::Client,
+    pub(crate) store: Arc<dyn EventStore>,
+    next: AtomicU64,
+}
+
+/// A stream, and a user's data, that their owner, a reader and a writer have rights to; and what stands in them and nowhere
+/// else.
+pub(crate) struct Kept {
+    /// The stream.
+    pub(crate) name: String,
+    /// The user: has `loans/1`, `offers/1` and `activity`.
+    pub(crate) owner: String,
+    pub(crate) secret: String,
+}
+
+/// Serves the whole API on a free port; gives its address.
+async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -> String {
+    // What is counted here is permission: nobody is to be refused for asking often.
+    let variables = [
+        ("NODE_ENV", "test"),
+        ("DATA_DIR", ":memory:"),
+        ("AUDIT", "true"),
+        ("UPTIME_WATCH", "false"),
+        ("RATE_LIMIT_MAX_REQUESTS", "1000000"),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let config = Config::from_inputs(&Inputs { variables, directory: None }).unwrap();
+    let keys = app::open_keys(&config.settings).await.unwrap();
+    let store = Arc::clone(store);
+    let parts = Parts { config, store, keys, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let lifecycle = Lifecycle::new();
+    let api = app::api(&parts, catalogue, address, address.port(), &lifecycle).unwrap();
+    lifecycle.advance(Phase::Running);
+    api.uptime.start(address, address).unwrap();
+    let router: Router = if asks { api.router.layer(from_fn(doorkeeper)) } else { api.router };
+    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    tokio::spawn(async { axum::serve(listener, service).await });
+    tokio::spawn(api.watch);
+    format!("http://{address}")
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let options = Options::in_memory().clock(Arc::new(SystemClock)).ids(Arc::new(RandomIds));
+        let store: Arc<dyn EventStore> = Arc::new(Engine::open(options).unwrap());
+        let catalogue = catalogue::Options::new(Place::Memory);
+        let catalogue = Catalogue::open(catalogue, Arc::clone(&store), Arc::new(SystemClock)).await.unwrap();
+        let (closed, open) = (serve(&store, &catalogue, true).await, serve(&store, &catalogue, false).await);
+        Self { closed, open, client: reqwest::Client::new(), store, next: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn request(&self, who: Who, owner: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let url = if who == Who::System { &self.open } else { &self.closed };
+        let request = self.client.request(method.parse().unwrap(), format!("{url}{path}"));
+        let role = if who == Who::Admin { ":admin" } else { "" };
+        let request = request.timeout(Duration::from_secs(60));
+        match who.id(owner) {
+            Some(id) => request.header("authorization", format!("{id}{role}")),
+            None => request,
+        }
+    }
+
+    /// The documents of the API.
+    pub(crate) async fn documents(&self) -> serde_json::Value {
+        let request = self.request(Who::Anonymous, "", "GET", "/api/docs-json?version=3.1");
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// A name that nothing has yet.
+    pub(crate) fn name(&self) -> String {
+        format!("box-{}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes a stream, and a user's data.
+    pub(crate) async fn keep(&self) -> Kept {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (name, secret, owner) =
+            (format!("box-{number}"), format!("Hush{number}hush"), format!("olga{number}"));
+        self.write(&name, &owner, &secret, json!({ "said": secret })).await;
+        for (kind, category) in [("loans", "1"), ("offers", "1"), ("activity", "")] {
+            let id = self.id();
+            let data = json!({
+                "userId": owner, "type": kind, "category": category, "isPublic": false, "eventId": id,
+                "timestamp": "2024-01-15T10:30:00.000Z",
+                "data": { "amount": 1, "currency": "EUR", "status": "open", "note": secret },
+            });
+            let end = if category.is_empty() { String::new() } else { format!("-{category}") };
+            self.write(&format!("user-{owner}-{kind}{end}"), &owner, &secret, data).await;
+        }
+        Kept { name, secret, owner }
+    }
+
+    fn id(&self) -> Uuid {
+        Uuid::from_u64_pair(7, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes a stream with one event, that its owner, `rita` and `will` have rights to.
+    async fn write(&self, name: &str, owner: &str, secret: &str, data: serde_json::Value) {
+        let stream = StreamName::new(name).unwrap();
+        let names = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect());
+        let acl = Acl {
+            read: names(&[owner, "rita"]),
+            write: names(&[owner, "will"]),
+            delete: names(&[owner]),
+            meta_read: names(&[owner, "rita"]),
+            meta_write: names(&[owner]),
+        };
+        let custom = json!({ "description": secret, "tags": [secret], "owner": owner });
+        let custom = custom.as_object().unwrap().clone();
+        let metadata = StreamMetadata { acl: Some(acl), custom, ..StreamMetadata::default() };
+        let write = |stream: StreamName, event: NewEvent| StreamWrite {
+            stream,
+            expected: ExpectedState::NoStream,
+            events: vec![event],
+        };
+        let kind = if name.starts_with("user-") { "UserDataUpdated" } else { secret };
+        let event = NewEvent::json(self.id(), kind, data.to_string());
+        let described = metadata.to_event(self.id());
+        let writes = vec![write(stream.metastream().unwrap(), described), write(stream, event)];
+        self.store.append_many(writes).await.unwrap();
+    }
+
+    /// Writes what everybody may read, after everything else; a feed that has brought it has brought what came before.
+    pub(crate) async fn fence(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let event = NewEvent::json(self.id(), "Fence", format!("{{\"fence\":{number}}}"));
+        let stream = StreamName::new("fences").unwrap();
+        self.store.append(&stream, ExpectedState::Any, vec![event]).await.unwrap();
+        format!("\"fence\":{number}")
+    }
+}
