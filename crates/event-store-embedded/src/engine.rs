@@ -184,6 +184,9 @@ impl Engine {
             if twice {
                 return invalid(format!("stream '{}' stands in the append twice", stream.name));
             }
+            if stream.name.is_derived() {
+                return Err(Error::derived(&stream.name));
+            }
             if stream.kind == crate::key::Kind::Impossible {
                 return invalid(format!("'{}' would be the metadata of a metastream", stream.name));
             }
@@ -213,6 +216,9 @@ impl Engine {
     }
 
     async fn ask_to_delete(&self, stream: StreamRef, work: Work) -> Result<Deleted> {
+        if stream.name.is_derived() {
+            return Err(Error::derived(&stream.name));
+        }
         if stream.name.is_metastream() {
             return Err(Error::InvalidArgument(format!(
                 "the metastream '{}' cannot be deleted",
@@ -251,7 +257,7 @@ impl EventStore for Engine {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { multi_stream_append: true }
+        Capabilities { multi_stream_append: true, derived_streams: true }
     }
 
     fn state(&self) -> StoreState {

@@ -146,6 +146,13 @@ pub struct RecordHead {
 }
 
 impl RecordHead {
+    /// The stream's name and the event's type, of a whole record with this head.
+    #[must_use]
+    pub fn names<'a>(&self, record: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let names = &record[RECORD_LEN..RECORD_LEN + usize::from(self.name_len) + usize::from(self.type_len)];
+        names.split_at(usize::from(self.name_len))
+    }
+
     /// The record's length in bytes.
     #[must_use]
     pub fn total(&self) -> usize {

@@ -54,7 +54,7 @@ impl Head {
         match stream.kind {
             Kind::Plain => self.last,
             Kind::Meta => self.meta_last,
-            Kind::Impossible => None,
+            Kind::Impossible | Kind::Derived => None,
         }
     }
 

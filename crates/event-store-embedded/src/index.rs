@@ -49,7 +49,37 @@ pub(crate) struct Mark {
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     pub(crate) runs: Vec<(StreamKey, Run)>,
+    /// Links of derived streams, as [`Hashing::derived`] has them: what follows on is more often of the same stream there.
+    pub(crate) links: [Vec<(StreamKey, Positions)>; 3],
     pub(crate) blocks: Vec<Block>,
+}
+
+/// Consecutive positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Positions {
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+}
+
+impl Entries {
+    /// Adds the links to the event at a position.
+    pub(crate) fn link(&mut self, position: u64, streams: [Option<StreamKey>; 3]) {
+        for (links, stream) in self.links.iter_mut().zip(streams) {
+            let Some(stream) = stream else { continue };
+            match links.last_mut() {
+                Some((last, known)) if *last == stream && known.first + known.count == position => {
+                    known.count += 1;
+                }
+                _ => links.push((stream, Positions { first: position, count: 1 })),
+            }
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.runs.clear();
+        self.links.iter_mut().for_each(Vec::clear);
+        self.blocks.clear();
+    }
 }
 
 /// How the indexer works.
@@ -212,6 +242,48 @@ impl Index {
         Ok(runs)
     }
 
+    /// The newest link of a derived stream whose position is below `end`.
+    pub(crate) fn last_link(&self, stream: StreamKey, end: u64) -> Result<Option<Spot>> {
+        let (recent, _, start) =
+            self.with_links(stream, |overlay, before| overlay.last_link(stream, before, end))?;
+        match (&self.sqlite, recent) {
+            (Some(sqlite), None) => sqlite.last(stream, end.min(start)),
+            _ => Ok(recent),
+        }
+    }
+
+    /// The links of a derived stream: as [`Index::runs`].
+    pub(crate) fn links(
+        &self,
+        stream: StreamKey,
+        (from, to): (Revision, Revision),
+        end: u64,
+        limit: usize,
+    ) -> Result<Vec<Run>> {
+        let ask = |overlay: &Overlay, before| overlay.links(stream, before, (from, to), end, limit);
+        let (recent, before, start) = self.with_links(stream, ask)?;
+        let Some(sqlite) = self.sqlite.as_ref().filter(|_| from < before) else { return Ok(recent) };
+        let mut runs = sqlite.runs(stream, (from, to.min(before - 1)), end.min(start), limit)?;
+        runs.extend(recent);
+        runs.truncate(limit);
+        Ok(runs)
+    }
+
+    /// Asks what is in memory for the links of a derived stream, telling it how many there are before. Gives that number
+    /// too, and the position up to which they go.
+    fn with_links<T>(&self, stream: StreamKey, ask: impl Fn(&Overlay, u64) -> T) -> Result<(T, u64, u64)> {
+        loop {
+            let start = read(&self.overlay).start();
+            let newest = self.sqlite.as_ref().map_or(Ok(None), |sqlite| sqlite.last(stream, start))?;
+            let before = newest.map_or(0, |spot| spot.revision + 1);
+            let overlay = read(&self.overlay);
+            // Unless a batch went to the file meanwhile: then there are more before.
+            if overlay.start() == start {
+                return Ok((ask(&overlay, before), before, start));
+            }
+        }
+    }
+
     /// The error for an index that does not say what the log says.
     pub(crate) fn damaged(&self, why: &str) -> Error {
         match &self.sqlite {
@@ -244,6 +316,10 @@ mod tests {
         StreamKey { high: u64::MAX - stream % 2, low: stream << 62 }
     }
 
+    fn gathering(stream: u64) -> StreamKey {
+        StreamKey { high: stream, low: u64::MAX - stream }
+    }
+
     fn expanded(runs: &[Run], (from, to): (Revision, Revision)) -> Vec<(Revision, u64)> {
         let events =
             runs.iter().flat_map(|r| (0..r.count).map(|n| (r.first_revision + n, r.first_position + n)));
@@ -265,14 +341,20 @@ mod tests {
             let sqlite = Sqlite::create(&directory.path().join("index.sqlite"), &stored).unwrap();
             let index = Index::new(Some(sqlite), hashing, LIMITS, Mark::default());
             let plain = Index::new(None, hashing, LIMITS, Mark::default());
-            let (mut position, mut revisions) = (0, [0; 4]);
+            let (mut position, mut revisions, mut streams) = (0, [0; 4], Vec::new());
             for (stream, count, moves) in steps {
                 let revision = &mut revisions[stream as usize];
                 let run = Run { first_revision: *revision, first_position: position, count };
                 let block = Block { position, segment: 0, offset: position as u32 * 10 };
-                let entries = Entries { runs: vec![(key(stream), run)], blocks: vec![block] };
+                let mut entries =
+                    Entries { runs: vec![(key(stream), run)], blocks: vec![block], ..Entries::default() };
+                for at in position..position + count {
+                    // What one stream gathers by the events' streams, the other by their positions.
+                    entries.link(at, [Some(gathering(stream)), Some(gathering(4 + at % 2)), None]);
+                }
                 *revision += count;
                 position += count;
+                streams.extend((0..count).map(|_| stream));
                 let mark = Mark { position, ..Mark::default() };
                 index.add(&entries, mark);
                 plain.add(&entries, mark);
@@ -280,6 +362,10 @@ mod tests {
                     index.flush(true).unwrap();
                 }
             }
+            let gathered = |stream: u64| {
+                let at_position = (0_u64..).zip(&streams);
+                at_position.filter(move |(at, of)| **of == stream || 4 + at % 2 == stream).map(|(at, _)| at)
+            };
             for (stream, from, length, end) in questions {
                 let (range, end) = ((from, from + length), end.min(position));
                 prop_assert_eq!(index.last(key(stream), end).unwrap(), plain.last(key(stream), end).unwrap());
@@ -287,6 +373,18 @@ mod tests {
                 let expected = plain.runs(key(stream), range, end, usize::MAX).unwrap();
                 prop_assert_eq!(expanded(&found, range), expanded(&expected, range));
                 prop_assert_eq!(index.block(end).unwrap(), plain.block(end).unwrap());
+                for stream in [stream, 4, 5] {
+                    let expected: Vec<_> = (0..).zip(gathered(stream).filter(|at| *at < end)).collect();
+                    let last = expected.last().map(|(revision, position)| Spot { revision: *revision, position: *position });
+                    let within = expected.iter().copied().filter(|(r, _)| (range.0..=range.1).contains(r));
+                    for index in [&index, &plain] {
+                        prop_assert_eq!(index.last_link(gathering(stream), end).unwrap(), last);
+                        let links = index.links(gathering(stream), range, end, usize::MAX).unwrap();
+                        prop_assert_eq!(expanded(&links, range), within.clone().collect::<Vec<_>>());
+                        let first = index.links(gathering(stream), range, end, 1).unwrap();
+                        prop_assert_eq!(first.first(), links.first());
+                    }
+                }
             }
             index.flush(true).unwrap();
             drop(index);
@@ -309,7 +407,7 @@ mod tests {
         let other = rusqlite::Connection::open(&path).unwrap();
         other.execute_batch("ALTER TABLE runs RENAME TO away").unwrap();
         let run = Run { first_revision: 0, first_position: 0, count: 1 };
-        let entries = Entries { runs: vec![(key(1), run)], blocks: Vec::new() };
+        let entries = Entries { runs: vec![(key(1), run)], ..Entries::default() };
         index.add(&entries, Mark { position: 1, ..Mark::default() });
         let patience = Duration::from_secs(30);
         let until = |failed: bool| {

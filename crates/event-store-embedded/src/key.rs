@@ -1,6 +1,6 @@
 //! What the index knows a stream by.
 
-use event_store::StreamName;
+use event_store::{Derived, EventType, StreamName, category_of};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -9,6 +9,13 @@ use std::hash::{BuildHasherDefault, Hasher};
 pub(crate) struct StreamKey {
     pub(crate) high: u64,
     pub(crate) low: u64,
+}
+
+impl StreamKey {
+    /// Sets derived streams apart from streams that an earlier version let be written under such names.
+    fn derived(self) -> Self {
+        Self { high: self.high ^ 0x6465_7269_7665_6421, ..self }
+    }
 }
 
 impl std::hash::Hash for StreamKey {
@@ -70,7 +77,21 @@ impl Hashing {
         StreamKey { high: hash.h1, low: hash.h2 }
     }
 
+    /// The keys of the derived streams that gather an event: by category, by type, and among the streams.
+    pub(crate) fn derived(self, stream: &[u8], event_type: &[u8], revision: u64) -> [Option<StreamKey>; 3] {
+        let category = category_of(stream).map(|c| self.key_of([Derived::CATEGORY.as_bytes(), c]));
+        let by_type = (event_type != EventType::LINK.as_bytes())
+            .then(|| self.key_of([Derived::EVENT_TYPE.as_bytes(), event_type]));
+        let first =
+            (revision == 0 && !stream.starts_with(b"$")).then(|| self.key(Derived::STREAMS.as_bytes()));
+        [category, by_type, first].map(|key| key.map(StreamKey::derived))
+    }
+
     pub(crate) fn stream(self, name: &StreamName) -> StreamRef {
+        if name.derived().is_some() {
+            let own = self.key(name.as_str().as_bytes()).derived();
+            return StreamRef { name: name.clone(), own, base: own, meta: own, kind: Kind::Derived };
+        }
         let own = self.key(name.as_str().as_bytes());
         match name.original() {
             Some(original) if original.is_metastream() => {
@@ -96,6 +117,8 @@ pub(crate) enum Kind {
     Meta,
     /// `$$$$x`: it would be the metadata of a metastream, and never has events.
     Impossible,
+    /// Nobody writes it, and it has no head: the index alone knows what it gathers.
+    Derived,
 }
 
 /// A stream, and what it is known by.

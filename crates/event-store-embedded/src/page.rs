@@ -1,6 +1,6 @@
 //! How much a page may hold.
 
-use event_store::{Error, RecordedEvent, Result};
+use event_store::{Error, Result};
 
 /// Counts what a page holds.
 #[derive(Debug, Clone, Copy)]
@@ -20,9 +20,9 @@ impl Budget {
         Ok(Self { limit, max_bytes, events: 0, bytes: 0 })
     }
 
-    /// Takes an event, if it fits. The first always does.
-    pub(crate) fn take(&mut self, event: &RecordedEvent) -> bool {
-        let bytes = self.bytes.saturating_add(event.size());
+    /// Takes an event of so many bytes, if it fits. The first always does.
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        let bytes = self.bytes.saturating_add(bytes);
         let fits = self.events == 0 || (self.events < self.limit && bytes <= self.max_bytes);
         if fits {
             self.events += 1;

@@ -3,6 +3,7 @@
 use crate::{
     cursor::Cursor,
     heads::Spot,
+    index::Run,
     key::{Kind, StreamRef},
     look,
     page::Budget,
@@ -11,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use event_store::{
     AllPage, Direction, Error, EventType, NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent,
-    ResolvedEvent, Result, Revision, StreamPage,
+    ResolvedEvent, Result, Revision, StoreId, StreamPage, derived_link,
 };
 use std::time::Duration;
 
@@ -30,6 +31,20 @@ pub(crate) struct Readable {
     pub(crate) first: Option<Revision>,
     pub(crate) last: Revision,
     end: u64,
+}
+
+impl Readable {
+    fn has(&self, revision: Revision) -> bool {
+        self.first.is_some_and(|first| first <= revision) && revision <= self.last
+    }
+}
+
+/// How far a stream goes.
+pub(crate) struct Ends {
+    pub(crate) last: Option<Revision>,
+    pub(crate) tombstoned: bool,
+    /// The end of the log that this goes with.
+    pub(crate) end: u64,
 }
 
 impl Shared {
@@ -53,12 +68,12 @@ impl Shared {
                 spots.reverse();
             }
             for spot in spots {
-                let event = self.event_of(&mut cursor, stream, spot)?;
-                if !budget.take(&event) {
+                let event = self.resolved_at(&mut cursor, stream, spot, links.as_mut())?;
+                if !budget.take(event.size()) {
                     page.next = Some(spot.revision);
                     return Ok(page);
                 }
-                page.events.push(resolve(links.as_mut(), event)?);
+                page.events.push(event);
             }
             let done = if forwards { stretch.1 } else { stretch.0 };
             if done == to {
@@ -108,12 +123,13 @@ impl Shared {
             looked += 1;
             looked_bytes += event.size();
             if read.filter.as_ref().is_none_or(|filter| filter.matches(&event)) {
-                if !budget.take(&event) {
-                    break;
-                }
                 // What lies between two events that match is nobody's: it must not live as long as they do.
                 let event = if read.filter.is_some() { apart(event) } else { event };
-                page.events.push(resolve(links.as_mut(), event)?);
+                let event = resolve(links.as_mut(), event)?;
+                if !budget.take(event.size()) {
+                    break;
+                }
+                page.events.push(event);
             }
             next = if forwards { Some(position + 1).filter(|p| *p < end) } else { position.checked_sub(1) };
         }
@@ -123,6 +139,11 @@ impl Shared {
 
     /// Law 12.
     pub(crate) fn readable(&self, cursor: &mut Cursor<'_>, stream: &StreamRef) -> Result<Readable> {
+        if stream.kind == Kind::Derived {
+            let Ends { last, end, .. } = self.ends(stream)?;
+            let last = last.ok_or_else(|| Error::StreamNotFound(stream.name.clone()))?;
+            return Ok(Readable { first: Some(0), last, end });
+        }
         let (head, end) = self.head(stream)?;
         let (first, last) = look::bounds(stream, &head)?;
         let readable = |first: Option<Revision>| Readable { first, last: last.revision, end };
@@ -157,7 +178,7 @@ impl Shared {
     ) -> Result<Vec<Spot>> {
         let count = usize::try_from(to - from + 1).unwrap_or(usize::MAX);
         let mut spots: Vec<Spot> = Vec::with_capacity(count.min(STRETCH as usize));
-        for run in self.index.runs(stream.own, (from, to), end, count)? {
+        for run in self.runs(stream, (from, to), end, count)? {
             for step in 0..run.count {
                 let revision = run.first_revision + step;
                 if revision == from + spots.len() as u64 && spots.len() < count {
@@ -169,6 +190,57 @@ impl Shared {
             return Err(self.hole(stream, from + spots.len() as u64));
         }
         Ok(spots)
+    }
+
+    fn runs(
+        &self,
+        stream: &StreamRef,
+        range: (Revision, Revision),
+        end: u64,
+        limit: usize,
+    ) -> Result<Vec<Run>> {
+        match stream.kind {
+            Kind::Derived => self.index.links(stream.own, range, end, limit),
+            _ => self.index.runs(stream.own, range, end, limit),
+        }
+    }
+
+    /// How far a stream goes, whether it can be read or not.
+    pub(crate) fn ends(&self, stream: &StreamRef) -> Result<Ends> {
+        if stream.kind == Kind::Derived {
+            let end = self.end();
+            let last = self.index.last_link(stream.own, end)?.map(|last| last.revision);
+            return Ok(Ends { last, tombstoned: false, end });
+        }
+        let (head, end) = self.head(stream)?;
+        Ok(Ends { last: head.last_of(stream).map(|last| last.revision), tombstoned: head.tombstoned, end })
+    }
+
+    /// What a read gives for a spot.
+    fn resolved_at(
+        &self,
+        cursor: &mut Cursor<'_>,
+        stream: &StreamRef,
+        spot: Spot,
+        links: Option<&mut Links<'_>>,
+    ) -> Result<ResolvedEvent> {
+        let Some(derived) = stream.name.derived() else {
+            return resolve(links, self.event_of(cursor, stream, spot)?);
+        };
+        let event = cursor.event(spot.position)?;
+        if !derived.gathers(&event) {
+            return Err(self.hole(stream, spot.revision));
+        }
+        let link = derived_link(StoreId(self.log.store_id), &stream.name, spot.revision, &event);
+        let Some(links) = links else { return Ok(link.into()) };
+        // Most links lead to the event that is at hand.
+        let target = match link.link_target() {
+            Some((revision, name)) if revision == event.revision && name == event.stream => {
+                links.can_be_read(&event)?.then(|| apart(event))
+            }
+            _ => links.target(&link)?,
+        };
+        Ok(ResolvedEvent { event: target, link: Some(link) })
     }
 
     /// The event at a spot, which must be what the index says. A stream's events may lie far apart, so each has memory of
@@ -203,14 +275,14 @@ impl Shared {
         let mut cursor = self.cursor();
         let mut links = resolve_links.then(|| Links::new(self));
         let mut events = Vec::new();
-        for run in self.index.runs(stream.own, (from, Revision::MAX >> 1), end, limit)? {
+        for run in self.runs(stream, (from, Revision::MAX >> 1), end, limit)? {
             for step in from.saturating_sub(run.first_revision)..run.count {
                 let spot = Spot { revision: run.first_revision + step, position: run.first_position + step };
-                let event = self.event_of(&mut cursor, stream, spot)?;
-                if !budget.take(&event) {
+                let event = self.resolved_at(&mut cursor, stream, spot, links.as_mut())?;
+                if !budget.take(event.size()) {
                     return Ok(events);
                 }
-                events.push(resolve(links.as_mut(), event)?);
+                events.push(event);
             }
         }
         Ok(events)
@@ -298,20 +370,30 @@ impl<'a> Links<'a> {
         Self { shared, cursor: shared.cursor() }
     }
 
+    /// Whether an event that is at hand can be read.
+    fn can_be_read(&mut self, event: &RecordedEvent) -> Result<bool> {
+        let stream = self.shared.index.hashing.stream(&event.stream);
+        Ok(self.readable(&stream)?.is_some_and(|readable| readable.has(event.revision)))
+    }
+
+    fn readable(&mut self, stream: &StreamRef) -> Result<Option<Readable>> {
+        match self.shared.readable(&mut self.cursor, stream) {
+            Ok(readable) => Ok(Some(readable)),
+            Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What a link points to, if it can be read.
     fn target(&mut self, link: &RecordedEvent) -> Result<Option<RecordedEvent>> {
         let Some((revision, name)) = link.link_target() else { return Ok(None) };
         let stream = self.shared.index.hashing.stream(&name);
-        let readable = match self.shared.readable(&mut self.cursor, &stream) {
-            Ok(readable) => readable,
-            Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if readable.first.is_none_or(|first| revision < first) || revision > readable.last {
+        let Some(readable) = self.readable(&stream)?.filter(|readable| readable.has(revision)) else {
             return Ok(None);
-        }
+        };
         let spots = self.shared.spots(&stream, (revision, revision), readable.end)?;
-        spots.first().map(|spot| self.shared.event_of(&mut self.cursor, &stream, *spot)).transpose()
+        let Some(spot) = spots.first() else { return Ok(None) };
+        Ok(self.shared.resolved_at(&mut self.cursor, &stream, *spot, None)?.event)
     }
 }
 

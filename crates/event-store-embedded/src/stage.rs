@@ -1,12 +1,12 @@
 //! A group of commits that is being put together: encoded, judged against each other, and not yet written.
 
 use crate::{
-    format::{self, FIRST_OF_COMMIT, LAST_OF_COMMIT, Record},
+    format::{self, FIRST_OF_COMMIT, LAST_OF_COMMIT, Record, RecordHead},
     heads::{Head, Retention, Spot},
     ids::fingerprint,
     index::{Block, Entries, Mark, Run},
     judge::Write,
-    key::{KeyMap, Kind, StreamKey, StreamRef},
+    key::{Hashing, KeyMap, Kind, StreamKey, StreamRef},
     recovery::scan::{BlockPlacer, push_run},
     shared::Shared,
 };
@@ -109,11 +109,21 @@ impl Stage {
     }
 
     /// What the index is to know when the group stands at a place.
-    pub(crate) fn entries(&self, segment: u32, offset: u32, blocks: &mut BlockPlacer) -> (Entries, Mark) {
+    pub(crate) fn entries(
+        &self,
+        hashing: Hashing,
+        (segment, offset): (u32, u32),
+        blocks: &mut BlockPlacer,
+    ) -> (Entries, Mark) {
         let mut entries = Entries::default();
         for (position, event) in (self.start..).zip(&self.events) {
             let run = Run { first_revision: event.revision, first_position: position, count: 1 };
             push_run(&mut entries.runs, event.stream, run);
+            let record = &self.bytes[event.offset as usize..];
+            if let Some(head) = RecordHead::decode(record) {
+                let (name, event_type) = head.names(record);
+                entries.link(position, hashing.derived(name, event_type, event.revision));
+            }
             let offset = offset + event.offset;
             if blocks.wants(segment, offset) {
                 entries.blocks.push(Block { position, segment, offset });

@@ -2,6 +2,7 @@
 
 use crate::{
     key::{Kind, StreamRef},
+    read::Ends,
     shared::{Following, Shared, Signal},
 };
 use event_store::{
@@ -166,18 +167,18 @@ pub(crate) async fn stream(
     options: SubscribeStream,
 ) -> Result<Subscription> {
     let following = shared.followers.follow(stream.base);
-    let head = {
+    let ends = {
         let stream = stream.clone();
-        shared.blocking(move |shared| Ok(shared.head(&stream)?.0)).await?
+        shared.blocking(move |shared| shared.ends(&stream)).await?
     };
     let next = match options.from {
         ReadFrom::Start => 0,
-        ReadFrom::End => head.last_of(&stream).map_or(0, |last| last.revision + 1),
+        ReadFrom::End => ends.last.map_or(0, |last| last + 1),
         ReadFrom::At(at) => at,
         ReadFrom::Past(past) => past.saturating_add(1),
     };
     let resolve_links = options.resolve_links;
-    let dead = head.tombstoned;
+    let dead = ends.tombstoned;
     Ok(run(FollowStream { shared, following, stream, resolve_links, next, live: false, dead }))
 }
 
@@ -238,10 +239,9 @@ fn look(
     live: bool,
     resolve_links: bool,
 ) -> Result<Found> {
-    let (head, end) = shared.head(stream)?;
-    let last = head.last_of(stream).map(|last| last.revision);
-    let mut found = Found { events: Vec::new(), last, tombstoned: head.tombstoned };
-    if head.tombstoned || live {
+    let Ends { last, tombstoned, end } = shared.ends(stream)?;
+    let mut found = Found { events: Vec::new(), last, tombstoned };
+    if tombstoned || live {
         found.events = shared.raw_events(stream, next, end, (PAGE_EVENTS, PAGE_BYTES), resolve_links)?;
         return Ok(found);
     }

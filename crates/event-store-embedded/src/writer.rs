@@ -209,7 +209,8 @@ impl Writer {
     }
 
     fn publish(&mut self, segment: u32, offset: u32) {
-        let (entries, mark) = self.stage.entries(segment, offset, &mut self.blocks);
+        let hashing = self.shared.index.hashing;
+        let (entries, mark) = self.stage.entries(hashing, (segment, offset), &mut self.blocks);
         self.shared.index.add(&entries, mark);
         {
             let mut published = lock(&self.shared.published);
@@ -219,7 +220,8 @@ impl Writer {
             published.end = mark.position;
         }
         self.shared.signal.send_replace(Signal { end: mark.position, closed: false });
-        self.shared.followers.tell(self.stage.heads.keys());
+        let gathering = entries.links.iter().flatten().map(|(stream, _)| stream);
+        self.shared.followers.tell(self.stage.heads.keys().chain(gathering));
     }
 }
 

@@ -25,6 +25,7 @@ pub struct Options {
     pub(crate) backoff: (Duration, Duration),
     pub(crate) call_time: Duration,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) derived_streams: bool,
 }
 
 impl std::fmt::Debug for Options {
@@ -65,6 +66,7 @@ impl Options {
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
             call_time: Duration::from_secs(10),
             credentials: None,
+            derived_streams: false,
         })
     }
 
@@ -92,6 +94,13 @@ impl Options {
     #[must_use]
     pub fn max_append_bytes(self, bytes: usize) -> Self {
         Self { max_append_bytes: bytes, ..self }
+    }
+
+    /// Says that the server has derived streams that keep their law ([`event_store::Derived`]). The embedded store's face does. A
+    /// KurrentDB has them from its system projections, if those run: behind what is written, and open to writers.
+    #[must_use]
+    pub fn derived_streams(self) -> Self {
+        Self { derived_streams: true, ..self }
     }
 
     /// How long the server may take to answer a call (10 s unless said); an append has a second more for each MiB. What it

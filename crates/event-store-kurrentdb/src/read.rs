@@ -6,8 +6,8 @@ use crate::{
     options::as_user,
 };
 use event_store::{
-    AllPage, Direction, Error, ReadAll, ReadFrom, ReadStream, RecordedEvent, ResolvedEvent, Result, Revision,
-    StreamName, StreamPage,
+    AllPage, Direction, Error, ReadAll, ReadFrom, ReadStream, ResolvedEvent, Result, Revision, StreamName,
+    StreamPage,
 };
 use kurrentdb::{Client, Credentials, ReadAllOptions, ReadEvent, ReadStreamOptions, StreamPosition};
 
@@ -29,7 +29,7 @@ impl Page {
 
     /// Takes an event in, or gives back the one with which the next page begins.
     fn take(&mut self, event: ResolvedEvent) -> Option<ResolvedEvent> {
-        self.bytes = self.bytes.saturating_add(event.original().map_or(0, RecordedEvent::size));
+        self.bytes = self.bytes.saturating_add(event.size());
         let full = self.events.len() >= self.limit;
         if full || (self.bytes > self.max_bytes && !self.events.is_empty()) {
             return Some(event);

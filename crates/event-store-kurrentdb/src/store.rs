@@ -139,7 +139,7 @@ impl EventStore for KurrentDb {
 
     fn capabilities(&self) -> Capabilities {
         // KurrentDB can from 25.1 on, and the official client cannot ask it to.
-        Capabilities { multi_stream_append: false }
+        Capabilities { multi_stream_append: false, derived_streams: self.shared.options.derived_streams }
     }
 
     fn state(&self) -> StoreState {

@@ -31,7 +31,7 @@ impl ThroughTheFace {
         let started = Node::start(engine, self.clock.clone()).await;
         let connection = format!("kurrentdb://{}?tls=false", started.address);
         *node = Some(started);
-        Arc::new(KurrentDb::new(Options::connect(&connection).unwrap()).unwrap())
+        Arc::new(KurrentDb::new(Options::connect(&connection).unwrap().derived_streams()).unwrap())
     }
 }
 

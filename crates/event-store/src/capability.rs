@@ -5,6 +5,8 @@
 pub struct Capabilities {
     /// Append to several streams atomically ([`crate::EventStore::append_many`] with more than one stream).
     pub multi_stream_append: bool,
+    /// Read and follow derived streams ([`crate::Derived`]; law 18). Without it their names are like any other's.
+    pub derived_streams: bool,
 }
 
 /// How the store is, as far as it is known without asking it.

@@ -82,6 +82,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The refusal of a write to a derived stream (law 18).
+    #[must_use]
+    pub fn derived(stream: &StreamName) -> Self {
+        Self::InvalidArgument(format!(
+            "'{stream}' is derived: it follows from what other streams hold, and cannot be written or deleted"
+        ))
+    }
+
     /// What this means to a client.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {

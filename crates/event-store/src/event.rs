@@ -167,6 +167,12 @@ impl ResolvedEvent {
     pub fn original(&self) -> Option<&RecordedEvent> {
         self.link.as_ref().or(self.event.as_ref())
     }
+
+    /// Its size as pages count it: that of the event and of the link that led to it.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.event.iter().chain(&self.link).map(RecordedEvent::size).sum()
+    }
 }
 
 impl From<RecordedEvent> for ResolvedEvent {

@@ -14,6 +14,7 @@ mod clock;
 mod code;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod derived;
 mod error;
 mod event;
 mod filter;
@@ -28,6 +29,7 @@ pub use append::{Appended, AppendedMany, Deleted, ExpectedState, StreamWrite};
 pub use capability::{Capabilities, StoreState, StoreStatistics};
 pub use clock::{Clock, IdSource, RandomIds, SystemClock, Timestamp};
 pub use code::ErrorCode;
+pub use derived::{Derived, category_of, derived_link};
 pub use error::{Error, Result};
 pub use event::{ContentType, EventType, NewEvent, RecordedEvent, ResolvedEvent};
 pub use filter::{EventFilter, FilterBy, Matcher};

@@ -1,5 +1,6 @@
 //! The lenient name: anything that a store may hold. A stricter one for creating is the API's matter.
 
+use crate::Derived;
 use std::sync::Arc;
 
 /// The longest name that a store takes, in bytes of UTF-8.
@@ -73,10 +74,22 @@ impl StreamName {
         self.0.strip_prefix("$$").map(|original| Self(original.into()))
     }
 
-    /// KurrentDB's category: what stands before the first `-`, if one is there.
+    /// KurrentDB's category: what stands before the first `-`, if that is anything. The system's streams have none.
     #[must_use]
     pub fn category(&self) -> Option<&str> {
-        self.0.split_once('-').map(|(category, _)| category)
+        crate::category_of(self.0.as_bytes()).and_then(|category| self.0.get(..category.len()))
+    }
+
+    /// What it gathers, if it is a derived stream.
+    #[must_use]
+    pub fn derived(&self) -> Option<Derived<'_>> {
+        Derived::named(&self.0)
+    }
+
+    /// Whether it is a derived stream, which cannot be written.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        self.derived().is_some()
     }
 }
 

@@ -48,7 +48,7 @@ use uuid::Uuid;
 ///    metadata, before or after its stream.
 ///
 /// **Reading.**
-/// 14. A page gives events in the order asked, none twice, none left out, at most `limit` and `max_bytes` (but at least one); `next`
+/// 14. A page gives events in the order asked, none twice, none left out, at most `limit` and `max_bytes`, what links were resolved to included (but at least one); `next`
 ///    leads on with [`crate::ReadFrom::At`], and is nothing at the end. A limit of 0 is `InvalidArgument`.
 /// 15. Reading your own writes: an append that was answered is in every read that begins after.
 /// 16. Links are resolved where asked; a target that cannot be read leaves `event` empty.
@@ -56,6 +56,13 @@ use uuid::Uuid;
 /// **Subscriptions.**
 /// 17. From any point, each event that passes the filter comes exactly once and in order, across the seam between catch-up and live, then `CaughtUp`; see
 ///    [`SubscribeAll`], [`SubscriptionMessage`] and [`Subscription`].
+///
+/// **Derived streams**, where [`Capabilities::derived_streams`] says so.
+/// 18. `$ce-{category}`, `$et-{type}` and `$streams` hold a link for each event that they gather ([`crate::Derived`]), in the order of
+///    `$all`, numbered 0, 1, 2, … A link stands at the position of its event and is readable and followed from the same moment; read
+///    again it is the same, id and all ([`crate::derived_link`]). Nothing of them stands in `$all`. They are never truncated: where an event
+///    cannot be read any more, its link stays and leads nowhere. One that gathers nothing yet is not found. Appends, deletes and tombstones are
+///    `InvalidArgument`. They can be given metadata (`$acl`, for whoever judges by it), which hides nothing of them.
 ///
 /// **Cancelling**: dropping a call's future does not undo an append that was queued: send it again with the same ids.
 #[async_trait::async_trait]

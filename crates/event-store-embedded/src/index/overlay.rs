@@ -49,6 +49,11 @@ enum Runs {
 }
 
 impl Runs {
+    /// The revision after the last.
+    fn end(&self) -> Revision {
+        self.as_slice().last().map_or(0, |run| run.first_revision + run.count)
+    }
+
     fn as_slice(&self) -> &[Run] {
         match self {
             Self::One(run) => std::slice::from_ref(run),
@@ -80,7 +85,12 @@ impl Runs {
 #[derive(Debug, Default)]
 pub(crate) struct Generation {
     runs: KeyMap<Runs>,
+    /// The links of derived streams, numbered from 0 in each generation: how many come before is known where they are read, or
+    /// written to the file. The writer, which adds them, need not look for it.
+    links: KeyMap<Runs>,
     blocks: Vec<Block>,
+    /// The position at which it begins.
+    pub(super) start: u64,
     /// How many rows they make.
     pub(super) rows: usize,
     /// How far the log goes with them.
@@ -90,7 +100,7 @@ pub(crate) struct Generation {
 impl Generation {
     /// An empty one that begins where the log goes to `mark`.
     pub(super) fn at(mark: Mark) -> Self {
-        Self { mark, ..Self::default() }
+        Self { mark, start: mark.position, ..Self::default() }
     }
 
     pub(super) fn add(&mut self, entries: &Entries, mark: Mark) {
@@ -99,6 +109,24 @@ impl Generation {
                 hashbrown::hash_map::Entry::Occupied(mut entry) => entry.get_mut().push(*run),
                 hashbrown::hash_map::Entry::Vacant(entry) => {
                     entry.insert(Runs::One(*run));
+                    true
+                }
+            };
+            self.rows += usize::from(added);
+        }
+        for (stream, positions) in entries.links.iter().flatten() {
+            let run = |first_revision| Run {
+                first_revision,
+                first_position: positions.first,
+                count: positions.count,
+            };
+            let added = match self.links.entry(*stream) {
+                hashbrown::hash_map::Entry::Occupied(mut entry) => {
+                    let end = entry.get().end();
+                    entry.get_mut().push(run(end))
+                }
+                hashbrown::hash_map::Entry::Vacant(entry) => {
+                    entry.insert(Runs::One(run(0)));
                     true
                 }
             };
@@ -117,6 +145,13 @@ impl Generation {
             (key.high.cast_signed(), key.low.cast_signed(), run.first_revision)
         });
         rows
+    }
+
+    /// All links, stream by stream in the same order, each numbered from 0.
+    pub(super) fn sorted_links(&self) -> Vec<(StreamKey, &[Run])> {
+        let mut streams: Vec<_> = self.links.iter().map(|(key, runs)| (*key, runs.as_slice())).collect();
+        streams.sort_unstable_by_key(|(key, _)| (key.high.cast_signed(), key.low.cast_signed()));
+        streams
     }
 
     pub(super) fn blocks(&self) -> &[Block] {
@@ -142,6 +177,47 @@ impl Overlay {
     /// Oldest first.
     fn generations(&self) -> impl DoubleEndedIterator<Item = &Generation> {
         self.flushing.as_deref().into_iter().chain(std::iter::once(&self.active))
+    }
+
+    /// The position from which on it has all links.
+    pub(super) fn start(&self) -> u64 {
+        self.flushing.as_ref().map_or(self.active.start, |flushing| flushing.start)
+    }
+
+    /// The newest link of a derived stream below `end`, of which `before` are not in memory.
+    pub(super) fn last_link(&self, stream: StreamKey, before: u64, end: u64) -> Option<Spot> {
+        let mut last = None;
+        let mut before = before;
+        for generation in self.generations() {
+            let Some(runs) = generation.links.get(&stream) else { continue };
+            let newest = runs.as_slice().iter().rev().find_map(|run| run.below(end)).map(Run::last);
+            last = newest.map(|spot| Spot { revision: before + spot.revision, ..spot }).or(last);
+            before += runs.end();
+        }
+        last
+    }
+
+    /// At most `limit` runs of a derived stream's links.
+    pub(super) fn links(
+        &self,
+        stream: StreamKey,
+        before: u64,
+        (from, to): (Revision, Revision),
+        end: u64,
+        limit: usize,
+    ) -> Vec<Run> {
+        let mut found = Vec::new();
+        let mut before = before;
+        for generation in self.generations() {
+            let Some(runs) = generation.links.get(&stream) else { continue };
+            let first = runs.as_slice().partition_point(|run| before + run.last().revision < from);
+            let rest = runs.as_slice().get(first..).unwrap_or_default();
+            let numbered = rest.iter().map(|run| Run { first_revision: before + run.first_revision, ..*run });
+            let overlapping = numbered.take_while(|run| run.first_revision <= to);
+            found.extend(overlapping.filter_map(|run| run.below(end)).take(limit - found.len()));
+            before += runs.end();
+        }
+        found
     }
 
     pub(super) fn last(&self, stream: StreamKey, end: u64) -> Option<Spot> {
@@ -180,7 +256,7 @@ mod tests {
         let run = |first_revision, first_position, count| Run { first_revision, first_position, count };
         let mut active = Generation::default();
         for one in [run(0, 10, 2), run(2, 12, 3), run(5, 20, 1), run(i64::MAX as u64, 21, 1)] {
-            active.add(&Entries { runs: vec![(key, one)], blocks: Vec::new() }, Mark::default());
+            active.add(&Entries { runs: vec![(key, one)], ..Entries::default() }, Mark::default());
         }
         assert_eq!(active.rows, 3);
         let overlay = Overlay { active, flushing: None };

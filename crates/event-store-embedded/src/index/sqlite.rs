@@ -17,7 +17,8 @@ use std::{
 };
 use uuid::Uuid;
 
-const SCHEMA_VERSION: i64 = 1;
+/// 2: links of derived streams are among the runs.
+const SCHEMA_VERSION: i64 = 2;
 /// The oldest version that says of itself what this one does.
 const OLDEST_VERSION: i64 = 1;
 const SCHEMA: &str = "
@@ -28,6 +29,10 @@ const SCHEMA: &str = "
         count INTEGER NOT NULL, PRIMARY KEY(high, low, first_revision)) WITHOUT ROWID;
     CREATE TABLE blocks(position INTEGER PRIMARY KEY, segment INTEGER NOT NULL, offset INTEGER NOT NULL);
 ";
+
+/// A stream's newest run that begins below a position.
+const NEWEST_RUN: &str = "SELECT first_revision, first_position, count FROM runs
+    WHERE high = ?1 AND low = ?2 AND first_position < ?3 ORDER BY first_revision DESC LIMIT 1";
 
 /// What an index file says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -153,10 +158,7 @@ impl Sqlite {
     pub(crate) fn last(&self, stream: StreamKey, end: u64) -> Result<Option<Spot>> {
         let run = self.read(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT first_revision, first_position, count FROM runs
-                     WHERE high = ?1 AND low = ?2 AND first_position < ?3 ORDER BY first_revision DESC LIMIT 1",
-                )?
+                .prepare_cached(NEWEST_RUN)?
                 .query_row(
                     params![stream.high.cast_signed(), stream.low.cast_signed(), end.cast_signed()],
                     run_of,
@@ -280,14 +282,30 @@ fn write_batch(connection: &mut Connection, batch: &Generation) -> rusqlite::Res
         let mut insert = transaction.prepare_cached(
             "INSERT OR REPLACE INTO runs(high, low, first_revision, first_position, count) VALUES(?1, ?2, ?3, ?4, ?5)",
         )?;
-        for (key, run) in batch.sorted_runs() {
+        let mut add = |key: StreamKey, run: Run| {
             insert.execute(params![
                 key.high.cast_signed(),
                 key.low.cast_signed(),
                 run.first_revision.cast_signed(),
                 run.first_position.cast_signed(),
                 run.count.cast_signed()
-            ])?;
+            ])
+        };
+        for (key, run) in batch.sorted_runs() {
+            add(key, run)?;
+        }
+        let mut newest = transaction.prepare_cached(NEWEST_RUN)?;
+        for (key, runs) in batch.sorted_links() {
+            // Counted up to where the batch begins: written once more, it is the same.
+            let start = batch.start.cast_signed();
+            let before = newest
+                .query_row(params![key.high.cast_signed(), key.low.cast_signed(), start], run_of)
+                .optional()?
+                .and_then(|run| run.below(batch.start))
+                .map_or(0, |run| run.last().revision + 1);
+            for run in runs {
+                add(key, Run { first_revision: before + run.first_revision, ..*run })?;
+            }
         }
         let mut insert = transaction
             .prepare_cached("INSERT OR REPLACE INTO blocks(position, segment, offset) VALUES(?1, ?2, ?3)")?;

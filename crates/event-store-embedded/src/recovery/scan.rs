@@ -49,6 +49,7 @@ impl BlockPlacer {
 struct Seen {
     key: StreamKey,
     head: RecordHead,
+    derived: [Option<StreamKey>; 3],
     offset: u32,
     crc: u32,
 }
@@ -144,9 +145,11 @@ impl<'a> Scan<'a> {
                 {
                     return Ok(Stop { good, bad: Some(at + offset(used)) });
                 }
-                let key = self.key_of(&record[RECORD_LEN..RECORD_LEN + usize::from(head.name_len)]);
+                let (name, event_type) = head.names(record);
+                let key = self.key_of(name);
+                let derived = self.index.hashing.derived(name, event_type, head.revision);
                 let crc = format::u32_at(record, 0);
-                commit.push(Seen { key, head, offset: at + offset(used), crc });
+                commit.push(Seen { key, head, derived, offset: at + offset(used), crc });
                 used += total;
                 if head.flags & LAST_OF_COMMIT != 0 {
                     good = at + offset(used);
@@ -188,6 +191,7 @@ impl<'a> Scan<'a> {
             let run =
                 Run { first_revision: seen.head.revision, first_position: seen.head.position, count: 1 };
             push_run(&mut self.entries.runs, seen.key, run);
+            self.entries.link(seen.head.position, seen.derived);
             if self.blocks.wants(segment, seen.offset) {
                 let position = seen.head.position;
                 self.entries.blocks.push(Block { position, segment, offset: seen.offset });
@@ -207,8 +211,7 @@ impl<'a> Scan<'a> {
     fn give(&mut self, last: bool) -> Result<(), Fault> {
         if self.events > 0 {
             self.index.add(&self.entries, self.mark);
-            self.entries.runs.clear();
-            self.entries.blocks.clear();
+            self.entries.clear();
             let before = (self.mark.position - self.events as u64) / PROGRESS;
             self.events = 0;
             if self.mark.position / PROGRESS > before {

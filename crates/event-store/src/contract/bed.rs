@@ -211,6 +211,11 @@ impl Bed {
         self.skip("this store cannot append to several streams at once")
     }
 
+    /// Whether derived streams can be tried.
+    pub(super) fn derives(&self) -> bool {
+        self.store.capabilities().derived_streams || self.skip("this store has no derived streams")
+    }
+
     #[expect(clippy::print_stdout, reason = "a law that is skipped says so in the tests' output")]
     fn skip(&self, why: &str) -> bool {
         println!("skipped: {}: {why}", self.law);

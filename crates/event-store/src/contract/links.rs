@@ -91,3 +91,20 @@ pub(super) async fn links_are_resolved_in_subscriptions(bed: Bed) {
     }
     assert_eq!(events[2..], expected);
 }
+
+pub(super) async fn a_page_counts_what_links_lead_to(bed: Bed) {
+    let (target, links) = (bed.stream("target"), bed.stream("links"));
+    let large = NewEvent::json(bed.id(), "large", vec![b'1'; 10_000]);
+    bed.store.append(&target, ExpectedState::NoStream, vec![large]).await.unwrap();
+    let events = (0..6).map(|_| NewEvent::link(bed.id(), &target, 0)).collect();
+    bed.store.append(&links, ExpectedState::NoStream, events).await.unwrap();
+    for (resolve_links, expected) in [(false, 6), (true, 2)] {
+        let read = ReadStream { resolve_links, max_bytes: 25_000, ..ReadStream::forwards(10) };
+        let page = bed.store.read_stream(&links, read).await.unwrap();
+        assert_eq!((page.events.len(), page.next), (expected, (expected < 6).then_some(2)));
+    }
+    let filter = crate::EventFilter::stream_prefix([links.as_str()]);
+    let read = ReadAll { resolve_links: true, max_bytes: 25_000, ..ReadAll::forwards(10).filter(filter) };
+    let page = bed.store.read_all(read.from(bed.begin())).await.unwrap();
+    assert_eq!(page.events.len(), 2);
+}

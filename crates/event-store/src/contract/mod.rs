@@ -162,6 +162,19 @@ laws! { ($)
         a_link_without_a_readable_target_stands_alone,
         links_are_resolved_in_all,
         links_are_resolved_in_subscriptions,
+        a_page_counts_what_links_lead_to,
+    }
+    derived {
+        a_category_holds_a_link_to_each_event_of_its_streams,
+        a_type_holds_a_link_to_each_event_of_it,
+        streams_holds_a_link_to_the_first_event_of_each,
+        derived_streams_are_followed,
+        derived_streams_cannot_be_written,
+        metadata_hides_nothing_of_a_derived_stream,
+        links_to_what_cannot_be_read_stand_alone,
+        a_link_that_is_gathered_leads_to_its_event,
+        derived_streams_add_nothing_to_all,
+        derived_streams_outlive_a_restart,
     }
     all {
         everything_comes_in_the_order_of_writing,

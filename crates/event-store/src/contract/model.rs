@@ -11,7 +11,7 @@ use crate::{
     AllPage, Appended, AppendedMany, Capabilities, Clock, Deleted, Error, EventStore, ExpectedState,
     IdSource, NewEvent, Position, ReadAll, ReadStream, RecordedEvent, Result, Revision, StoreId, StoreState,
     StoreStatistics, StreamInfo, StreamMetadata, StreamName, StreamPage, StreamWrite, SubscribeAll,
-    SubscribeStream, Subscription, TOMBSTONE_REVISION, Timestamp,
+    SubscribeStream, Subscription, TOMBSTONE_REVISION, Timestamp, derived_link,
 };
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -38,8 +38,9 @@ pub struct Model {
 }
 
 /// All events in the order of writing; an event's position is its place in the list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Log {
+    id: StoreId,
     events: Vec<RecordedEvent>,
 }
 
@@ -48,7 +49,8 @@ impl Model {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
         let id = StoreId(ids.next_id());
-        Self { id, clock, ids, log: Arc::default(), closed: Arc::default(), changed: watch::Sender::new(()) }
+        let log = Arc::new(Mutex::new(Log { id, events: Vec::new() }));
+        Self { id, clock, ids, log, closed: Arc::default(), changed: watch::Sender::new(()) }
     }
 
     /// The same store, opened again: closing one of the two leaves the other open.
@@ -78,8 +80,27 @@ impl Log {
         self.events.iter().filter(move |e| e.stream == *stream)
     }
 
+    /// Law 18: what stands in a stream where an event stands in `$all`: the event, or a link to it, or nothing.
+    fn at(&self, stream: &StreamName, event: &RecordedEvent) -> Option<RecordedEvent> {
+        let Some(derived) = stream.derived() else {
+            return (event.stream == *stream).then(|| event.clone());
+        };
+        let before = self.events.iter().filter(|e| e.position < event.position && derived.gathers(e));
+        derived.gathers(event).then(|| derived_link(self.id, stream, before.count() as u64, event))
+    }
+
+    /// All that ever stood in a stream, oldest first.
+    fn held(&self, stream: &StreamName) -> Vec<RecordedEvent> {
+        let Some(derived) = stream.derived() else { return self.of(stream).cloned().collect() };
+        let gathered = self.events.iter().filter(|e| derived.gathers(e));
+        (0..).zip(gathered).map(|(revision, e)| derived_link(self.id, stream, revision, e)).collect()
+    }
+
     /// The last revision of a stream that is not tombstoned.
     fn last_revision(&self, stream: &StreamName) -> Option<Revision> {
+        if stream.derived().is_some() {
+            return self.held(stream).last().map(|e| e.revision);
+        }
         self.of(stream).next_back().map(|e| e.revision)
     }
 
@@ -99,11 +120,12 @@ impl Log {
     }
 
     /// The events of a stream that can be read now, oldest first.
-    fn readable<'a>(&'a self, stream: &StreamName, now: Timestamp) -> Result<Vec<&'a RecordedEvent>> {
+    fn readable(&self, stream: &StreamName, now: Timestamp) -> Result<Vec<RecordedEvent>> {
         if self.is_tombstoned(stream) {
             return Err(Error::StreamDeleted(stream.clone()));
         }
-        let metadata = self.metadata(stream);
+        // Law 18: what a derived stream's metadata says hides nothing of it.
+        let metadata = if stream.is_derived() { StreamMetadata::default() } else { self.metadata(stream) };
         let last = match self.last_revision(stream) {
             Some(last) if !metadata.is_soft_deleted() => last,
             _ => return Err(Error::StreamNotFound(stream.clone())),
@@ -111,7 +133,7 @@ impl Log {
         let by_count = metadata.max_count.map_or(0, |count| (last + 1).saturating_sub(count));
         let first = by_count.max(metadata.truncate_before.unwrap_or(0));
         let too_old = |e: &RecordedEvent| metadata.max_age.is_some_and(|age| e.created < now.minus(age));
-        Ok(self.of(stream).filter(|e| e.revision >= first && !too_old(e)).collect())
+        Ok(self.held(stream).into_iter().filter(|e| e.revision >= first && !too_old(e)).collect())
     }
 }
 
@@ -122,7 +144,7 @@ impl EventStore for Model {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { multi_stream_append: true }
+        Capabilities { multi_stream_append: true, derived_streams: true }
     }
 
     fn state(&self) -> StoreState {

@@ -4,6 +4,7 @@
 
 mod appends;
 mod batches;
+mod derived;
 mod input;
 mod node;
 mod persistent;

@@ -10,7 +10,7 @@ use test_support::{MockClock, SeededIds};
 use uuid::Uuid;
 
 const STREAMS: [&str; 6] =
-    ["loans-1", "loans-2", "user-amy-profile", "user-bob-loans-1", "system-accounts", "$ce-user"];
+    ["loans-1", "loans-2", "user-amy-profile", "user-bob-loans-1", "system-accounts", "$bc-user"];
 
 fn name(name: &str) -> StreamName {
     StreamName::new(name).unwrap()
@@ -95,7 +95,7 @@ impl Everything {
         for event in self.events.iter().filter(|e| self.may(caller, &e.stream)) {
             let target = event.link_target().map(|(_, stream)| stream);
             let hidden = target.as_ref().is_some_and(|target| !self.may(caller, target));
-            if !(hidden && event.stream.as_str().starts_with("$ce-")) {
+            if !(hidden && event.stream.as_str().starts_with("$bc-")) {
                 let target =
                     target.filter(|target| !hidden && self.events.iter().any(|e| e.stream == *target));
                 visible.push((event.position, target));

@@ -50,7 +50,7 @@ impl Model {
     }
 
     pub(super) fn delete_now(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
-        refuse_metastream(stream, "deleted")?;
+        refuse_unwritable(stream, "deleted")?;
         let mut log = self.open_log()?;
         log.check(stream, expected)?;
         if log.last_revision(stream).is_none() {
@@ -64,7 +64,7 @@ impl Model {
     }
 
     pub(super) fn tombstone_now(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {
-        refuse_metastream(stream, "tombstoned")?;
+        refuse_unwritable(stream, "tombstoned")?;
         let mut log = self.open_log()?;
         log.check(stream, expected)?;
         let event = NewEvent {
@@ -153,7 +153,7 @@ impl Log {
             let stream = write.stream.original().unwrap_or_else(|| write.stream.clone());
             let known = undeleted.iter().any(|(s, _)| *s == stream);
             if !known && self.metadata(&stream).is_soft_deleted() {
-                let first_new = self.last_revision(&stream).map_or(0, |last| last + 1);
+                let first_new = self.of(&stream).next_back().map_or(0, |last| last.revision + 1);
                 undeleted.push((stream, first_new));
             }
         }
@@ -223,6 +223,9 @@ fn check_request(writes: &[StreamWrite]) -> Result<()> {
         if writes[..i].iter().any(|earlier| earlier.stream == write.stream) {
             return invalid(format!("stream '{}' stands in the append twice", write.stream));
         }
+        if write.stream.is_derived() {
+            return Err(Error::derived(&write.stream));
+        }
         if write.stream.original().is_some_and(|original| original.is_metastream()) {
             return invalid(format!("'{}' would be the metadata of a metastream", write.stream));
         }
@@ -247,7 +250,10 @@ fn check_request(writes: &[StreamWrite]) -> Result<()> {
     Ok(())
 }
 
-fn refuse_metastream(stream: &StreamName, what: &str) -> Result<()> {
+fn refuse_unwritable(stream: &StreamName, what: &str) -> Result<()> {
+    if stream.is_derived() {
+        return Err(Error::derived(stream));
+    }
     if stream.is_metastream() {
         return Err(Error::InvalidArgument(format!("the metastream '{stream}' cannot be {what}")));
     }

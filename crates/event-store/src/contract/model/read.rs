@@ -15,10 +15,11 @@ impl Log {
     ) -> Result<StreamPage> {
         check_limit(read.limit)?;
         let readable = self.readable(stream, now)?;
-        let wanted = from(readable, read.from, read.direction, 0, |e| e.revision);
-        let (page, next) = cut(&wanted, read.limit, read.max_bytes);
+        let wanted = from(readable.iter().collect(), read.from, read.direction, 0, |e| e.revision);
+        let resolve = |e: &RecordedEvent| self.resolve(e, read.resolve_links, now);
+        let (events, next) = cut(&wanted, resolve, read.limit, read.max_bytes);
         Ok(StreamPage {
-            events: page.iter().map(|e| self.resolve(e, read.resolve_links, now)).collect(),
+            events,
             next: next.map(|e| e.revision),
             last_revision: self.last_revision(stream).unwrap_or(0),
         })
@@ -29,11 +30,9 @@ impl Log {
         let start = super::position(0);
         let mut wanted = from(self.events.iter().collect(), read.from, read.direction, start, |e| e.position);
         wanted.retain(|e| read.filter.as_ref().is_none_or(|filter| filter.matches(e)));
-        let (page, next) = cut(&wanted, read.limit, read.max_bytes);
-        Ok(AllPage {
-            events: page.iter().map(|e| self.resolve(e, read.resolve_links, now)).collect(),
-            next: next.map(|e| e.position),
-        })
+        let resolve = |e: &RecordedEvent| self.resolve(e, read.resolve_links, now);
+        let (events, next) = cut(&wanted, resolve, read.limit, read.max_bytes);
+        Ok(AllPage { events, next: next.map(|e| e.position) })
     }
 
     /// Law 16: a link becomes what it points to, if that can be read.
@@ -43,7 +42,7 @@ impl Log {
         }
         let target = event.link_target().and_then(|(revision, stream)| {
             let readable = self.readable(&stream, now).ok()?;
-            readable.into_iter().find(|e| e.revision == revision).cloned()
+            readable.into_iter().find(|e| e.revision == revision)
         });
         ResolvedEvent { event: target, link: Some(event.clone()) }
     }
@@ -80,17 +79,23 @@ fn from<T: Ord + Copy>(
     events
 }
 
-/// The first page of these events, and the event that the next one begins with.
+/// The first page of these events, resolved, and the event that the next one begins with.
 fn cut<'a>(
     events: &[&'a RecordedEvent],
+    resolve: impl Fn(&RecordedEvent) -> ResolvedEvent,
     limit: usize,
     max_bytes: usize,
-) -> (Vec<&'a RecordedEvent>, Option<&'a RecordedEvent>) {
+) -> (Vec<ResolvedEvent>, Option<&'a RecordedEvent>) {
+    let mut page: Vec<ResolvedEvent> = Vec::new();
     let mut bytes = 0;
-    let fits = |e: &&&RecordedEvent| {
-        bytes += e.size();
-        bytes <= max_bytes
-    };
-    let count = events.iter().take_while(fits).count().max(1).min(limit).min(events.len());
-    (events[..count].to_vec(), events.get(count).copied())
+    for event in events.iter().take(limit) {
+        let resolved = resolve(event);
+        bytes += resolved.size();
+        if bytes > max_bytes && !page.is_empty() {
+            break;
+        }
+        page.push(resolved);
+    }
+    let next = events.get(page.len()).copied();
+    (page, next)
 }

@@ -120,9 +120,7 @@ impl Follow for FollowStream {
     }
 
     fn event(&mut self, log: &Log, event: &RecordedEvent, clock: &dyn Clock, out: Outbox<'_>) {
-        if event.stream != self.name {
-            return;
-        }
+        let Some(event) = &log.at(&self.name, event) else { return };
         if event.revision == TOMBSTONE_REVISION {
             out.push_back(Ok(SubscriptionMessage::Event(event.clone().into())));
             out.push_back(Err(Error::StreamDeleted(self.name.clone())));
@@ -134,7 +132,7 @@ impl Follow for FollowStream {
             ReadFrom::Start | ReadFrom::End => true,
         };
         let now = clock.now();
-        let readable = log.readable(&self.name, now).is_ok_and(|events| events.contains(&event));
+        let readable = log.readable(&self.name, now).is_ok_and(|events| events.contains(event));
         if wanted && readable {
             let resolved = log.resolve(event, self.options.resolve_links, now);
             out.push_back(Ok(SubscriptionMessage::Event(resolved)));
