@@ -135,6 +135,35 @@ proptest! {
     }
 }
 
+/// A write whose flush failed is there for the next start, and only in the system's memory: the power fails before that start
+/// could make it safe. An index that had learnt of it would accuse the log of a loss that nobody suffered.
+#[tokio::test]
+async fn the_index_learns_of_nothing_that_is_not_safe_yet() {
+    for seed in 0..48 {
+        let directory = tempfile::tempdir().unwrap();
+        let index = directory.path().join("index.sqlite");
+        let (disk, mut book) = (SimulatedDisk::default(), Book::default());
+        let engine = Engine::open(indexed(&disk, &index)).unwrap();
+        for number in 0..3 {
+            let answered =
+                append(&engine, &format!("safe-{number}"), &[("s", ExpectedState::Any, 2)]).await.unwrap();
+            book.answered.push(answered);
+        }
+        // The write is done, and its flush fails.
+        disk.set(Faults { fail_at: Some(1), ..Faults::default() });
+        let open = append(&engine, "open", &[("s", ExpectedState::Any, 3)]).await;
+        assert!(matches!(open, Err(Error::ReadOnly(_))), "{open:?}");
+        drop(engine);
+        let disk = disk.after_kill();
+        disk.set(Faults { power_off_at: Some(0), ..Faults::default() });
+        let stopped = Engine::open(indexed(&disk, &index)).unwrap_err();
+        assert!(matches!(stopped, OpenError::Io { .. }), "{stopped}");
+        let disk = disk.after_power_loss(&mut Dice::new(seed));
+        let engine = Engine::open(indexed(&disk, &index)).unwrap();
+        book.check(&engine).await;
+    }
+}
+
 /// The simulation itself forgets: without this, the tests above would prove nothing.
 #[test]
 fn what_was_not_flushed_can_be_lost() {
