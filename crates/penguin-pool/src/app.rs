@@ -17,7 +17,7 @@ use crate::{
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
     security::{
         Caller, Encrypted, Gate, Keys,
-        keys::{FileKeyStore, KeysError, Ring},
+        keys::{FileKeyStore, KeyStoreError, KeysError, Ring},
     },
     server::{self, End, Listeners},
     status::{self, About},
@@ -279,7 +279,8 @@ pub fn catalogue_options(settings: &Settings) -> Options {
 ///
 /// # Errors
 /// A line that names the setting: a key that is none, or does not fit the key store.
-pub async fn open_keys(settings: &Settings) -> Result<Keys, String> {
+/// [`KeysUnopened::InUse`] if the key store of the data directory is another process's, as the directory then is.
+pub async fn open_keys(settings: &Settings) -> Result<Keys, KeysUnopened> {
     let ring = match (&settings.encryption_key, &settings.encryption_key_file) {
         (Some(key), _) => Ring::parse(key.expose()).map_err(|e| format!("ENCRYPTION_KEY: {e}"))?,
         (None, Some(path)) => {
@@ -299,11 +300,31 @@ pub async fn open_keys(settings: &Settings) -> Result<Keys, String> {
         }
         (None, None) => Ok(FileKeyStore::in_memory()),
     };
-    let store = store.map_err(|e| format!("KEY_STORE: {e}"))?;
+    let store = match store {
+        Err(KeyStoreError::InUse(_)) if settings.key_store.is_none() => return Err(KeysUnopened::InUse),
+        store => store.map_err(|e| format!("KEY_STORE: {e}"))?,
+    };
     Keys::open(ring, Arc::new(store)).await.map_err(|e| match e {
-        KeysError::Unfit(line) => line,
-        other => format!("KEY_STORE: {other}"),
+        KeysError::Unfit(line) => line.into(),
+        other => format!("KEY_STORE: {other}").into(),
     })
+}
+
+/// Why the keys of users' data cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeysUnopened {
+    /// The key store stands beside the data directory, and another process has it.
+    #[error("the data directory is in use by another process")]
+    InUse,
+    /// A line that names the setting, and what is wrong with it.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl From<String> for KeysUnopened {
+    fn from(line: String) -> Self {
+        Self::Setting(line)
+    }
 }
 
 /// A service that runs.

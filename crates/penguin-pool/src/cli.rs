@@ -9,7 +9,7 @@ use crate::{
     http::Documents,
     ops::Lifecycle,
     security::Keys,
-    serve::{serve, serve_kurrentdb, unopenable},
+    serve::{no_keys, serve, serve_kurrentdb, unopenable},
     store::{self, Unopened},
 };
 use clap::{Parser, Subcommand};
@@ -294,7 +294,8 @@ async fn verify(config: Config) -> Result<(), Failure> {
 
 async fn rotate(config: Config) -> Result<(), Failure> {
     let settings = |message| Failure { code: FailureCode::Settings, message };
-    let keys = app::open_keys(&config.settings).await.map_err(settings)?;
+    let data = &config.settings.data_dir;
+    let keys = app::open_keys(&config.settings).await.map_err(|e| no_keys(data, e))?;
     let count = keys.rotate().await.map_err(|e| settings(e.to_string()))?;
     print(&format!("{count} keys were wrapped by the first key of ENCRYPTION_KEY; no event was touched\n"))
 }

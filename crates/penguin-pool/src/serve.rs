@@ -1,7 +1,7 @@
 //! The process: begins the service, waits for a signal, ends in order.
 
 use crate::{
-    app::{self, Parts, Service},
+    app::{self, KeysUnopened, Parts, Service},
     cli::{Failure, FailureCode},
     config::{Config, DataDir, EventStoreKind, Host},
     kurrentdb::{self, Listening, Wanted},
@@ -50,9 +50,7 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
         }
     };
     // Before the store: a wrong key changes nothing.
-    let keys = app::open_keys(&config.settings)
-        .await
-        .map_err(|message| Failure { code: FailureCode::Settings, message })?;
+    let keys = app::open_keys(&config.settings).await.map_err(|e| no_keys(&config.settings.data_dir, e))?;
     let data = config.settings.data_dir.clone();
     let ids = Arc::new(RandomIds);
     // The embedded store keeps others out of its directory by itself.
@@ -206,10 +204,7 @@ pub(crate) fn unopenable(data: &DataDir, error: Unopened) -> Failure {
         Unopened::Embedded(error) => error,
     };
     let message = match error {
-        OpenError::Locked(_) => format!(
-            "DATA_DIR: {} is in use by another process; stop that one, or write another DATA_DIR",
-            data_shown(data)
-        ),
+        OpenError::Locked(_) => return in_use(data),
         OpenError::Io { error, .. } => {
             format!(
                 "DATA_DIR: {} cannot be used: {error}; write a directory that can be written",
@@ -222,6 +217,22 @@ pub(crate) fn unopenable(data: &DataDir, error: Unopened) -> Failure {
         ),
         other => format!("DATA_DIR: {other}"),
     };
+    Failure { code: FailureCode::Data, message }
+}
+
+/// Why there are no keys of users' data.
+pub(crate) fn no_keys(data: &DataDir, error: KeysUnopened) -> Failure {
+    match error {
+        KeysUnopened::InUse => in_use(data),
+        KeysUnopened::Setting(message) => Failure { code: FailureCode::Settings, message },
+    }
+}
+
+fn in_use(data: &DataDir) -> Failure {
+    let message = format!(
+        "DATA_DIR: {} is in use by another process; stop that one, or write another DATA_DIR",
+        data_shown(data)
+    );
     Failure { code: FailureCode::Data, message }
 }
 

@@ -195,7 +195,7 @@ fn a_data_directory_that_cannot_be_written_is_one_line_and_code_5() {
 fn a_bad_setting_is_one_line_and_code_3() {
     let directory = tempfile::tempdir().unwrap();
     for (name, value) in
-        [("HTTP_PORT", "http"), ("EVENT_STORE", "kurrentdb"), ("NODE_ENV", "moon"), ("LOG_FORMAT", "x")]
+        [("HTTP_PORT", "http"), ("EVENT_STORE", "postgres"), ("NODE_ENV", "moon"), ("LOG_FORMAT", "x")]
     {
         let line = refused(&command(directory.path(), &[(name, value)]).output().unwrap(), 3);
         assert!(line.starts_with(&format!("{name}: ")), "{line}");

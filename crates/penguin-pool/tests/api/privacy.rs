@@ -209,7 +209,9 @@ async fn a_wrong_key_stops_the_start_and_changes_nothing_and_a_new_one_takes_the
 
     let (code, said) = run(&data, &format!("{OTHER},{KEY}"), &["keys", "rotate"]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(app::open_keys(&settings(&data, KEY)).await.unwrap_err().starts_with("ENCRYPTION_KEY"));
+    assert!(
+        app::open_keys(&settings(&data, KEY)).await.unwrap_err().to_string().starts_with("ENCRYPTION_KEY")
+    );
     let keys = app::open_keys(&settings(&data, OTHER)).await.unwrap();
     assert!(keys.for_reading("bob").await.unwrap().is_some());
 }

@@ -73,7 +73,7 @@ impl FileKeyStore {
                 file.read_to_string(&mut text).map_err(|e| unusable(&path, &e))?;
                 (read(&path, &text)?, Some(file))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (BTreeMap::new(), None),
+            Err(error) if is_nothing(&error) => (BTreeMap::new(), None),
             Err(error) => return Err(unusable(&path, &error)),
         };
         Ok(Self::new(Some(path), entries, file))
@@ -283,6 +283,11 @@ fn lock(path: &Path, file: &File) -> Result<(), KeyStoreError> {
 
 fn unusable(path: &Path, error: &io::Error) -> KeyStoreError {
     KeyStoreError::Unusable(format!("{} cannot be used: {error}", path.display()))
+}
+
+/// Whether nothing can stand there: no file, or no directory to hold it. Who wants to write there will hear of it.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
