@@ -319,6 +319,11 @@ async fn a_client_that_vanishes_in_the_middle_of_an_append_writes_nothing() {
         let wire = Proxy::to(node.address).await.unwrap();
         let channel =
             Endpoint::from_shared(format!("http://{}", wire.address())).unwrap().connect().await.unwrap();
+        // A wire that carries: what it has not taken up yet it cannot cut.
+        MonitoringClient::new(channel.clone())
+            .stats(StatsReq { use_metadata: false, refresh_time_period_in_ms: 60_000 })
+            .await
+            .unwrap();
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         let call = tokio::spawn(async move {
             StreamsClient::new(channel).append(tokio_stream::wrappers::ReceiverStream::new(receiver)).await
