@@ -1,4 +1,5 @@
-//! Persistent subscriptions, as the official client uses them.
+//! Persistent subscriptions, as the official client uses them. Long, because every call and every way in which an event can
+//! come again is tried here on one and the same few helpers.
 
 use crate::support::{Started, event, events, id, start, start_over, start_refusing, start_with, within};
 use event_store::{EventStore, ExpectedState, NewEvent, ReadStream, StreamName};
