@@ -9,7 +9,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "server_features.proto",
         "gossip.proto",
         "monitoring.proto",
+        "operations.proto",
         "persistent_subscriptions.proto",
+        "users.proto",
         "v2/streams.proto",
         "v2/errors.proto",
     ];

@@ -1,7 +1,7 @@
 //! What one node shows: its parts, its limits, and the router that tells gRPC from plain HTTP.
 
 use crate::{
-    Gate, grpc,
+    Gate, Users, grpc,
     persistent::{Registry, Shared},
 };
 use axum::{Router, extract::Request, response::Response};
@@ -58,6 +58,8 @@ pub struct FaceOptions {
     /// The store as the node itself uses it, with every right, for what it keeps there on its own account: persistent
     /// subscriptions. Without it there are none.
     pub own: Option<Arc<dyn EventStore>>,
+    /// The accounts that clients may manage; without them the service `Users` is not there.
+    pub users: Option<Arc<dyn Users>>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes the ids of subscriptions, and of records that came without.
@@ -72,7 +74,7 @@ impl FaceOptions {
     /// With KurrentDB's limits, without persistent subscriptions, and with gossip that answers with the address it was
     /// asked at.
     pub fn new(gate: Arc<dyn Gate>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { gate, own: None, clock, ids, limits: Limits::default(), advertise: None }
+        Self { gate, own: None, users: None, clock, ids, limits: Limits::default(), advertise: None }
     }
 }
 

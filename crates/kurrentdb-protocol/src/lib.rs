@@ -12,10 +12,12 @@ pub mod grpc;
 pub mod http;
 mod persistent;
 mod serve;
+mod users;
 
 pub use face::{Face, FaceOptions, Limits, NodeService};
 pub use gate::{Credentials, Gate, OpenGate};
 pub use serve::{Served, serve};
+pub use users::{NewUser, UserDetails, UserError, Users};
 
 /// The version of KurrentDB whose interface this is: clients compare it with the ones that brought a feature.
 pub const KURRENTDB_VERSION: &str = "26.1.0";

@@ -3,6 +3,7 @@
 mod audit;
 mod event;
 mod health;
+mod identity;
 mod socket;
 mod stream;
 mod time;
@@ -12,6 +13,7 @@ mod user;
 pub use audit::*;
 pub use event::*;
 pub use health::*;
+pub use identity::*;
 pub use socket::*;
 pub use stream::*;
 pub use time::DateTime;

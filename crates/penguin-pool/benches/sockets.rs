@@ -26,7 +26,7 @@ use futures::future::join_all;
 use models::{DateTime, ServiceState, ServiceStatusMetadata};
 use penguin_pool::{
     catalogue::{self, Catalogue, Place},
-    security::Gate,
+    security::{Caller, Gate},
     streams::Streams,
     websocket::{HealthFeed, Heartbeat, Options, Sockets},
 };
@@ -97,10 +97,11 @@ async fn serve() -> Server {
         max_subscriptions: 10_000,
         patience: Duration::from_secs(60),
         clock,
+        identity: None,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = sockets.router();
+    let router = sockets.router().layer(axum::Extension(Caller::system()));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Server { address, health, store, sockets, _directory: directory }
 }

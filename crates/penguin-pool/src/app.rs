@@ -10,14 +10,15 @@
 use crate::{
     audit::{self, Audit},
     catalogue::{Catalogue, Freshness, Options, Place},
-    config::{Config, DataDir, EventStoreKind, Settings},
+    config::{AuthMode, Config, DataDir, EventStoreKind, Settings},
     health::{self, Health, Listener, OpenSockets, Probe, ReadModels, WatchedServices, probe},
     http::{self, Context, Documents},
     kurrentdb::{self, Listening, Passage},
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
     security::{
-        Caller, Encrypted, Gate, Keys,
+        self, Accounts, Caller, Encrypted, Gate, Identity, Keys, Tokens,
         keys::{FileKeyStore, KeyStoreError, KeysError, Ring},
+        tokens,
     },
     server::{self, End, Listeners},
     status::{self, About},
@@ -52,6 +53,29 @@ pub struct Parts {
     pub ids: Arc<dyn IdSource>,
 }
 
+/// What finds out who calls, by the settings, with the accounts that this store keeps.
+///
+/// # Errors
+/// A sentence if a setting names keys that cannot be used.
+pub fn identity(
+    settings: &Settings,
+    store: Arc<dyn EventStore>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+) -> Result<Identity, String> {
+    let tokens = Tokens::new(tokens::Options {
+        sources: tokens::Source::of_settings(settings),
+        issuer: settings.jwt_issuer.clone(),
+        audience: settings.jwt_audience.clone(),
+        secret: settings.jwt_signing_secret.as_ref().map(|secret| secret.expose().into()),
+        lifetime: settings.jwt_lifetime.get(),
+        clock: Arc::clone(&clock),
+    })?;
+    let accounts = Accounts::open(store, Arc::clone(&clock), ids).map_err(|e| e.to_string())?;
+    let required = settings.auth_mode == AuthMode::Required;
+    Identity::new(security::Parts { required, accounts, tokens, clock })
+}
+
 /// The API of a service: what is served, and its documents.
 pub struct Api {
     /// The routes, with every layer around them.
@@ -68,6 +92,8 @@ pub struct Api {
     pub gate: Gate,
     /// What callers do is written down here, if it is.
     pub audit: Option<Audit>,
+    /// Finds out who calls, there as here.
+    pub identity: Identity,
     /// Finds out how the service is, and tells the sockets, for as long as it runs.
     pub watch: BoxFuture<'static, ()>,
 }
@@ -101,6 +127,8 @@ pub fn api(
         })
     });
     let gate = Gate::new(Arc::new(encrypted)).with_audit(audit.clone());
+    let its_store = gate.bind(&Caller::system());
+    let identity = identity(&config.settings, its_store, Arc::clone(clock), Arc::clone(ids))?;
     let about = Arc::new(About::new(config, address.port(), Arc::clone(clock)));
     let read_models: Arc<dyn ReadModels> = Arc::new(Followers { catalogue: catalogue.clone() });
     let probe = Probe::new(probe::Parts {
@@ -149,6 +177,7 @@ pub fn api(
         health: feed.clone(),
         streams: streams.clone(),
         clock: Arc::clone(clock),
+        identity: Some(identity.clone()),
     });
     let open = Arc::new(SocketsOnPort { sockets: sockets.clone(), port: sockets_port });
     let health = Arc::new(Health::new(
@@ -173,6 +202,7 @@ pub fn api(
             .merge(health::routes(health))
             .merge(status::routes(about))
             .merge(uptime::routes(Arc::clone(&uptime)))
+            .merge(security::routes(identity.clone()))
             .merge(kurrentdb::routes(passage))
             .merge(ops::routes(metrics, read_models))
     })?;
@@ -184,10 +214,11 @@ pub fn api(
         clock: Arc::clone(clock),
         ids: Arc::clone(ids),
         lifecycle: lifecycle.clone(),
+        identity: identity.clone(),
     };
     let sockets_router = ops::layers(http::nothing(), sockets.router(), &options);
     let router = ops::layers(router, sockets.router(), &options);
-    Ok(Api { router, sockets_router, sockets, documents, uptime, gate, audit, watch })
+    Ok(Api { router, sockets_router, sockets, documents, uptime, gate, audit, identity, watch })
 }
 
 /// The sockets, as health asks for them.
@@ -341,6 +372,7 @@ pub struct Service {
     sockets: Sockets,
     servers: Vec<JoinHandle<End>>,
     upkeep: [JoinHandle<()>; 2],
+    identity: Identity,
     face: kurrentdb::Parts,
     kurrentdb: Option<Listening>,
 }
@@ -373,7 +405,14 @@ impl Service {
         servers.extend(listeners.sockets.map(|listener| serve(listener, api.sockets_router)));
         lifecycle.advance(Phase::Running);
         api.uptime.start(address, sockets_address)?;
-        let face = kurrentdb::Parts { gate: api.gate, clock: parts.clock, ids: parts.ids, patience };
+        let identity = api.identity;
+        let face = kurrentdb::Parts {
+            gate: api.gate,
+            identity: Some(identity.clone()),
+            clock: parts.clock,
+            ids: parts.ids,
+            patience,
+        };
         Ok(Self {
             address,
             sockets_address,
@@ -386,6 +425,7 @@ impl Service {
             sockets: api.sockets,
             servers,
             upkeep,
+            identity,
             face,
             kurrentdb: None,
         })
@@ -411,6 +451,12 @@ impl Service {
     #[must_use]
     pub const fn sockets_address(&self) -> SocketAddr {
         self.sockets_address
+    }
+
+    /// What finds out who calls.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Where in its life it is.

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod accounts;
+
 use crate::{
     app::{self, Parts},
     audit,
@@ -136,6 +138,12 @@ enum Command {
         #[arg(long)]
         from: Option<String>,
     },
+    /// Make, change and list accounts. The service must not run on the same data directory meanwhile.
+    #[command(subcommand)]
+    User(accounts::UserCommand),
+    /// Make, revoke and list API keys. The service must not run on the same data directory meanwhile.
+    #[command(subcommand)]
+    Key(accounts::KeyCommand),
     /// Serve KurrentDB's protocol alone: an instant KurrentDB for other projects' tests.
     ///
     /// It prints its connection string when it is ready, and runs until SIGTERM, SIGINT or SIGHUP. Whoever reaches the port is
@@ -182,6 +190,8 @@ Examples:
   penguin-pool kurrentdb --port 0          A KurrentDB in memory, on a free port
   penguin-pool copy --to 'kurrentdb://admin:secret@db.example.org:2113'
                                            Every event of ./data to a KurrentDB
+  penguin-pool user add bob --role admin   An account; its password is made up and shown once
+  penguin-pool key add bob --scope read    An API key for it, shown once
 
 Exit codes:
   0 success   1 failure   2 wrong command line   3 a setting cannot be used
@@ -218,6 +228,8 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Audit { command: AuditCommand::Verify } => block_on(verify(Config::load()?))?,
         Command::Keys { command: KeysCommand::Rotate } => block_on(rotate(Config::load()?))?,
         Command::Copy { to, from } => block_on(copy(Config::load()?, &to, from))?,
+        Command::User(command) => block_on(accounts::user(Config::load()?, command))?,
+        Command::Key(command) => block_on(accounts::key(Config::load()?, command))?,
         Command::Kurrentdb { port, host, data } => {
             block_on(serve_kurrentdb(&host, port, &data, |connection| print(&format!("{connection}\n"))))?
         }

@@ -3,17 +3,23 @@
 use crate::{
     app::{self, KeysUnopened, Parts, Service},
     cli::{Failure, FailureCode},
-    config::{Config, DataDir, EventStoreKind, Host},
+    config::{AuthMode, Config, DataDir, EventStoreKind, Host},
     kurrentdb::{self, Listening, Wanted},
     ops::{Phase, logging, metrics::Metrics},
-    security::Gate,
+    security::{Gate, Identity, accounts::AccountError},
     server::{self, End, Listeners},
     status::SERVICE,
     store::{self, Unopened},
 };
-use event_store::{Clock, RandomIds, SystemClock};
+use event_store::{Clock, Error, RandomIds, SystemClock};
 use event_store_embedded::OpenError;
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use secrecy::ExposeSecret as _;
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long calls may take to finish when the protocol served alone stops.
@@ -42,12 +48,6 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
             Some(server::bind(&host, port).await.map_err(|e| unbindable_face(&host, port, &e))?)
         }
         Wanted::Off => None,
-        Wanted::NeedsAccounts => {
-            tracing::warn!(
-                "KurrentDB's protocol stays off: this environment lets nobody in without credentials, and there are no accounts"
-            );
-            None
-        }
     };
     // Before the store: a wrong key changes nothing.
     let keys = app::open_keys(&config.settings).await.map_err(|e| no_keys(&config.settings.data_dir, e))?;
@@ -57,7 +57,18 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     let elsewhere = config.settings.event_store == EventStoreKind::Kurrentdb;
     let held = if elsewhere { store::hold(&data).map_err(|e| unopenable(&data, e.into()))? } else { None };
     let store = if elsewhere { config.kurrentdb().shown().to_owned() } else { "embedded".to_owned() };
-    if let Some(address) = face.as_ref().and_then(|f| f.local_addr().ok()).filter(|a| !a.ip().is_loopback()) {
+    let open = config.settings.auth_mode == AuthMode::Off;
+    if open {
+        tracing::warn!(
+            "AUTH_MODE=off: whoever reaches this service may do everything, as the service itself"
+        );
+    } else if config.settings.jwt_signing_secret.is_none() {
+        tracing::warn!(
+            "JWT_SIGNING_SECRET is not set: the tokens that this process gives end with it, and no other instance takes them"
+        );
+    }
+    let reached = face.as_ref().and_then(|f| f.local_addr().ok()).filter(|a| open && !a.ip().is_loopback());
+    if let Some(address) = reached {
         tracing::warn!(%address, "KurrentDB's protocol lets in whoever reaches it, and it is not on this machine alone");
     }
     let environment = config.environment.as_str();
@@ -79,6 +90,9 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
         begun = beginning => begun?,
     };
     let face = face.map(|listener| service.serve_kurrentdb(listener)).transpose().map_err(failed)?;
+    if !open {
+        tokio::spawn(first_admin(service.identity().clone()));
+    }
     let url = format!("http://{}", service.address());
     tracing::info!(
         %url,
@@ -115,6 +129,33 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Makes the first account of a store that has none, and prints its password: to stderr, which is for whoever started
+/// this, and not to the log, which is kept (and goes to stdout).
+async fn first_admin(identity: Identity) {
+    let mut complained = false;
+    loop {
+        match identity.first_admin().await {
+            Ok(None) => return,
+            Ok(Some((login_name, password))) => {
+                // If nobody reads it, `penguin-pool user passwd` gives another.
+                let _ = writeln!(
+                    io::stderr(),
+                    "penguin-pool: the first account was made; this is shown once\n  login name: {login_name}\n  password:   {}",
+                    password.expose_secret()
+                );
+                return;
+            }
+            Err(AccountError::Store(Error::Closed)) => return,
+            Err(error) => {
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!(%error, "whether there are accounts cannot be told; nobody can log in until then");
+                }
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        }
+    }
+}
+
 /// Serves KurrentDB's protocol alone, until it is told to stop. `ready` is given the connection string.
 ///
 /// # Errors
@@ -131,7 +172,7 @@ pub async fn serve_kurrentdb(
     let opened = store::open_embedded(data, clock.clone(), ids.clone()).await;
     let store = opened.map_err(|e| unopenable(data, e.into()))?;
     let gate = Gate::new(Arc::clone(&store));
-    let parts = kurrentdb::Parts { gate, clock, ids, patience: ALONE_PATIENCE };
+    let parts = kurrentdb::Parts { gate, identity: None, clock, ids, patience: ALONE_PATIENCE };
     let listening = Listening::start(listener, parts)?;
     ready(&connection_string(listening.address()))?;
     signals.next().await;

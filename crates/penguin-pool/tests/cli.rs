@@ -76,3 +76,61 @@ fn help_names_every_setting_and_the_exit_codes() {
     let version = penguin_pool(dir.path(), &[], &["--version"]);
     assert_eq!(text(&version.stdout), concat!("penguin-pool ", env!("CARGO_PKG_VERSION"), "\n"));
 }
+
+#[test]
+fn accounts_and_keys_are_managed_on_the_data_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| penguin_pool(dir.path(), &[("DATA_DIR", "data")], arguments);
+    let added = run(&["user", "add", "ada", "--role", "admin", "--full-name", "Ada L."]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    assert!(text(&added.stdout).contains("\npassword: "), "{}", text(&added.stdout));
+    assert!(run(&["user", "add", "bob"]).status.success());
+    let twice = run(&["user", "add", "bob"]);
+    assert_eq!(twice.status.code(), Some(1));
+    assert_eq!(text(&twice.stderr), "penguin-pool: User 'bob' already exists.\n");
+    let key = run(&["key", "add", "bob", "--label", "nightly", "--days", "0"]);
+    let id = text(&key.stdout).split('_').nth(1).unwrap().to_owned();
+    assert!(text(&key.stdout).starts_with("pp_"));
+    assert_eq!(run(&["key", "add", "bob", "--scope", "admin"]).status.code(), Some(1), "bob is no admin");
+    assert_eq!(text(&run(&["key", "ls"]).stdout), format!("{id}\tbob\tread\tnever ends\tnightly\n"));
+    assert!(run(&["user", "disable", "bob"]).status.success());
+    assert_eq!(text(&run(&["user", "ls"]).stdout), "ada\tenabled\tadmin\tAda L.\nbob\tdisabled\t\t\n");
+    assert!(run(&["key", "rm", &id]).status.success());
+    assert!(run(&["user", "passwd", "bob"]).status.success());
+    assert!(run(&["user", "rm", "bob"]).status.success());
+    assert_eq!(run(&["user", "rm", "bob"]).status.code(), Some(1));
+    assert_eq!(text(&run(&["user", "ls"]).stdout), "ada\tenabled\tadmin\tAda L.\n");
+    assert!(run(&["key", "ls"]).stdout.is_empty());
+}
+
+#[test]
+fn a_password_comes_from_stdin_and_accounts_need_a_directory() {
+    use std::io::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let add = |name: &str, password: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_penguin-pool"))
+            .args(["user", "add", name, "--password-stdin"])
+            .env_clear()
+            .current_dir(dir.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let added = add("bob", "correct horse\n");
+    assert_eq!(text(&added.stdout), "The account 'bob' was made\n", "what is known already is not printed");
+    let short = add("eve", "short\n");
+    assert_eq!(text(&short.stderr), "penguin-pool: A password has at least 8 characters\n");
+    let nowhere = penguin_pool(dir.path(), &[("DATA_DIR", ":memory:")], &["user", "ls"]);
+    assert_eq!(nowhere.status.code(), Some(5));
+    let store =
+        event_store_embedded::Engine::open(event_store_embedded::Options::at(dir.path().join("data")))
+            .unwrap();
+    let busy = penguin_pool(dir.path(), &[], &["user", "ls"]);
+    assert_eq!(busy.status.code(), Some(5));
+    assert!(text(&busy.stderr).contains("is in use by another process"), "{}", text(&busy.stderr));
+    drop(store);
+}

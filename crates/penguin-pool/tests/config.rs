@@ -1,7 +1,7 @@
 //! Settings: layers, defaults, refusals, and the texts that follow from the table.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
-use penguin_pool::config::{self, Config, DataDir, Environment, Inputs, Origin};
+use penguin_pool::config::{self, AuthMode, Config, DataDir, Environment, Inputs, Origin};
 use std::{collections::BTreeMap, path::Path};
 
 fn with(directory: &Path, variables: &[(&str, &str)]) -> Result<Config, config::Refusal> {
@@ -106,12 +106,43 @@ fn each_kind_of_bad_value_names_its_variable() {
         ("MAX_CONCURRENT_REQUESTS", "0"),
         ("REQUEST_TIMEOUT", "30s"),
         ("SHUTDOWN_DELAY", "soon"),
+        ("AUTH_MODE", "on"),
+        ("JWT_JWKS_URL", "http://id.example.org/jwks"),
+        ("JWT_LIFETIME", "1"),
     ];
     for (name, value) in bad {
         let text = refusal(&[(name, value)]);
         assert!(text.starts_with(&format!("{name}: ")), "{name}={value}: {text}");
         assert_eq!(text.lines().count(), 1, "{name}={value}: {text}");
         assert!(text.contains("; write "), "{name}={value} says what to write: {text}");
+    }
+}
+
+#[test]
+fn who_calls_is_asked_where_others_come_and_cannot_be_left_unasked() {
+    let empty = tempfile::tempdir().unwrap();
+    let mode = |name| with(empty.path(), &[("NODE_ENV", name), PASSWORD]).unwrap().settings.auth_mode;
+    assert_eq!([mode("dev"), mode("test")], [AuthMode::Off; 2]);
+    assert_eq!([mode("staging"), mode("mainnet")], [AuthMode::Required; 2]);
+    for name in ["staging", "mainnet"] {
+        let text = refusal(&[("NODE_ENV", name), PASSWORD, ("AUTH_MODE", "off")]);
+        assert!(text.starts_with("AUTH_MODE: off") && text.contains("; write AUTH_MODE=required"), "{text}");
+    }
+}
+
+#[test]
+fn keys_of_others_say_whose_and_for_whom_they_are() {
+    for (name, value) in [
+        ("JWT_JWKS_URL", "https://id.example.org/jwks"),
+        ("JWT_KEYS_FILE", "keys.json"),
+        ("JWT_KEYS", "{}"),
+        ("JWT_SHARED_SECRET", "0123456789abcdef0123456789abcdef"),
+    ] {
+        let text = refusal(&[(name, value), ("JWT_AUDIENCE", "penguins")]);
+        assert!(text.starts_with(&format!("{name}: JWT_ISSUER is not set")), "{text}");
+        let empty = tempfile::tempdir().unwrap();
+        let whole = [(name, value), ("JWT_AUDIENCE", "penguins"), ("JWT_ISSUER", "https://id.example.org")];
+        with(empty.path(), &whole).unwrap();
     }
 }
 

@@ -440,10 +440,9 @@ fn a_taken_kurrentdb_port_says_what_to_do() {
 }
 
 #[test]
-fn the_protocol_stays_off_where_credentials_are_needed() {
+fn where_credentials_are_needed_the_first_start_shows_some_once_and_the_protocol_asks_for_them() {
     let directory = tempfile::tempdir().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let variables = [
         ("NODE_ENV", "staging"),
         ("KURRENTDB_PORT", &*port),
@@ -451,10 +450,50 @@ fn the_protocol_stays_off_where_credentials_are_needed() {
         ("HOST", "127.0.0.1"),
         ("SHUTDOWN_DELAY", "0"),
     ];
-    let process = Process::start(directory.path(), &variables);
-    assert!(process.ready["kurrentdb"].is_null(), "{}", process.ready);
+    let start = || {
+        let mut child = command(directory.path(), &variables)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap());
+        let log = BufReader::new(child.stdout.take().unwrap());
+        let mut process = Process { child, log, ready: Value::Null };
+        process.ready = process.log_until("penguin-pool is ready");
+        (process, said)
+    };
+    let (process, mut said) = start();
+    let mut lines = [(); 3].map(|()| String::new());
+    lines.iter_mut().for_each(|line| _ = said.read_line(line).unwrap());
+    let [_, login_name, password] = lines.each_ref().map(|line| line.split_whitespace().last().unwrap());
+    assert_eq!(login_name, "admin");
+    let ask = |credentials: &str| {
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /streams/nobody HTTP/1.1\r\nhost: x\r\n{credentials}connection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    let basic =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("admin:{password}"));
+    assert_eq!(ask(""), "401");
+    assert_eq!(
+        ask(&format!("authorization: Basic {basic}\r\n")),
+        "404",
+        "who is known is told that it is not there"
+    );
+    process.signal("TERM");
+    let (status, log) = process.wait_and_read();
+    assert_eq!(status.code(), Some(0));
+    assert!(!log.contains(password), "the log is kept");
+    let (process, mut said) = start();
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(0));
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "", "it is shown once");
 }
 
 #[test]

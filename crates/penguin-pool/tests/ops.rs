@@ -5,11 +5,13 @@
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
 use event_store::{Clock, RandomIds, SystemClock};
 use penguin_pool::{
-    config::{Config, Inputs},
+    app,
+    config::{Config, DataDir, Inputs},
     endpoint,
     http::{self, Context, Routes, Success},
     ops::{self, Lifecycle, Phase},
     server::{self, End},
+    store,
 };
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
@@ -73,8 +75,10 @@ async fn layered(variables: &[(&str, &str)]) -> Layered {
         .with_state(Arc::clone(&gate));
     let lifecycle = Lifecycle::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options =
-        ops::Options { settings: &settings, clock, ids: Arc::new(RandomIds), lifecycle: lifecycle.clone() };
+    let ids = Arc::new(RandomIds);
+    let store = store::open_embedded(&DataDir::Memory, Arc::clone(&clock), ids.clone()).await.unwrap();
+    let identity = app::identity(&settings, store, Arc::clone(&clock), ids.clone()).unwrap();
+    let options = ops::Options { settings: &settings, clock, ids, lifecycle: lifecycle.clone(), identity };
     let router = ops::layers(api.merge(own), Router::new(), &options);
     let listener = server::bind(&settings.host, 0).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -59,8 +59,6 @@ pub(crate) async fn not_served(request: Request) -> Result<Response, Infallible>
     let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     let what = match service {
         "event_store.client.projections.Projections" => "there is no projection engine here".to_owned(),
-        "event_store.client.users.Users" => "users are not managed over gRPC here".to_owned(),
-        "event_store.client.operations.Operations" => "this node has no operations over gRPC".to_owned(),
         _ => format!("nothing is served at {}", path.chars().take(200).collect::<String>()),
     };
     Ok(Status::unimplemented(what).into_http())

@@ -11,6 +11,7 @@ mod features;
 mod gossip;
 mod layers;
 mod monitoring;
+mod operations;
 mod persistent;
 pub mod proto;
 mod read;
@@ -18,6 +19,7 @@ mod status;
 mod streams;
 mod subscription;
 mod upload;
+mod users;
 mod v2;
 mod v2_errors;
 
@@ -27,9 +29,10 @@ use event_store::EventStore;
 use proto::{
     event_store::client::{
         gossip::gossip_server::GossipServer, monitoring::monitoring_server::MonitoringServer,
+        operations::operations_server::OperationsServer,
         persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer,
         server_features::server_features_server::ServerFeaturesServer,
-        streams::streams_server::StreamsServer,
+        streams::streams_server::StreamsServer, users::users_server::UsersServer,
     },
     kurrentdb::protocol::v2::streams::streams_service_server::StreamsServiceServer,
 };
@@ -55,6 +58,8 @@ pub(crate) fn router(face: &Face) -> Router {
         )
         .route_service("/event_store.client.gossip.Gossip/Read", GossipServer::new(node()))
         .route_service("/event_store.client.monitoring.Monitoring/{method}", MonitoringServer::new(node()))
+        .route_service("/event_store.client.users.Users/{method}", UsersServer::new(node()))
+        .route_service("/event_store.client.operations.Operations/{method}", OperationsServer::new(node()))
         .route_service(
             "/event_store.client.persistent_subscriptions.PersistentSubscriptions/{method}",
             PersistentSubscriptionsServer::new(node()).max_decoding_message_size(most),
@@ -82,8 +87,12 @@ impl Services {
         if *self.closing.borrow() {
             return Err(status::closing());
         }
+        self.options.gate.enter(&Self::credentials(metadata)).await.map_err(status::refused)
+    }
+
+    /// What a call says of its caller.
+    fn credentials(metadata: &MetadataMap) -> Credentials {
         let header = metadata.get("authorization").map(tonic::metadata::MetadataValue::as_encoded_bytes);
-        let credentials = Credentials::from_header(header);
-        self.options.gate.enter(&credentials).await.map_err(status::refused)
+        Credentials::from_header(header)
     }
 }

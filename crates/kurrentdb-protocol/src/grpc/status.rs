@@ -60,6 +60,34 @@ pub(crate) fn refused(code: ErrorCode) -> Status {
     status
 }
 
+/// The same with a sentence of its own.
+pub(crate) fn refused_with(code: ErrorCode, message: String) -> Status {
+    let mut status = Status::new(self::code(code), message);
+    if code == ErrorCode::PermissionDenied {
+        trailer(&mut status, "exception", "access-denied");
+    }
+    status
+}
+
+/// There is no account of this login name.
+pub(crate) fn user_not_found(login_name: &str) -> Status {
+    let status = Status::new(code(ErrorCode::UserNotFound), format!("User '{login_name}' is not found."));
+    of_user(status, "user-not-found", login_name)
+}
+
+/// There is an account of this login name already.
+pub(crate) fn user_conflict(login_name: &str) -> Status {
+    // KurrentDB's own status for it: clients take ALREADY_EXISTS for something else.
+    let message = format!("User '{login_name}' already exists.");
+    of_user(Status::failed_precondition(message), "user-conflict", login_name)
+}
+
+fn of_user(mut status: Status, exception: &str, login_name: &str) -> Status {
+    trailer(&mut status, "exception", exception);
+    trailer(&mut status, "login-name", login_name);
+    status
+}
+
 /// A request that makes no sense.
 pub(crate) fn invalid(message: impl Into<String>) -> Status {
     Status::new(code(ErrorCode::ValidationFailed), message)

@@ -21,8 +21,8 @@ pub use settings::Settings;
 pub use show::{env_example, help_section, markdown_table};
 pub use table::{Preset, Setting};
 pub use value::{
-    Address, DataDir, EventStoreKind, Host, LogFilter, LogFormat, Millis, Number, OptionalPort, Origins,
-    Proxies, Secret, StoreUrl, Targets, Value,
+    Address, AuthMode, DataDir, EventStoreKind, Host, KeysUrl, LogFilter, LogFormat, Millis, Number,
+    OptionalPort, Origins, Proxies, Secret, StoreUrl, Targets, Value,
 };
 
 use std::collections::BTreeMap;

@@ -1,13 +1,22 @@
 //! Rules that join several settings.
 
-use super::{Config, EventStoreKind, Host, Origin, Refusal};
+use super::{AuthMode, Config, EventStoreKind, Host, Origin, Refusal};
 
 /// KurrentDB's default password, which everybody knows.
 const DEFAULT_PASSWORD: &str = "changeit";
 
 /// Checks what no single setting can.
 pub(super) fn check(config: &Config) -> Result<(), Refusal> {
-    let rules = [store_choice, plain_and_tls, default_password, memory_in_public, check_in_time, one_ring];
+    let rules = [
+        store_choice,
+        plain_and_tls,
+        default_password,
+        memory_in_public,
+        check_in_time,
+        one_ring,
+        auth_in_public,
+        tokens_of_others,
+    ];
     let faults: Vec<String> = rules.into_iter().filter_map(|rule| rule(config)).collect();
     if faults.is_empty() { Ok(()) } else { Err(Refusal(faults)) }
 }
@@ -107,4 +116,36 @@ fn one_ring(config: &Config) -> Option<String> {
     let settings = &config.settings;
     (settings.encryption_key.is_some() && settings.encryption_key_file.is_some())
         .then(|| "ENCRYPTION_KEY: ENCRYPTION_KEY_FILE is set as well; write one of them".to_owned())
+}
+
+/// Where others than its makers reach it, everybody would be the service itself.
+fn auth_in_public(config: &Config) -> Option<String> {
+    let open = config.environment.is_public() && config.settings.auth_mode == AuthMode::Off;
+    open.then(|| {
+        format!(
+            "AUTH_MODE: off (from {}) would let everybody do everything, which {} refuses; write AUTH_MODE=required",
+            config.origin("AUTH_MODE"),
+            config.environment.as_str()
+        )
+    })
+}
+
+/// A key alone does not say whose tokens are meant for this service.
+fn tokens_of_others(config: &Config) -> Option<String> {
+    let settings = &config.settings;
+    let sources = [
+        ("JWT_JWKS_URL", settings.jwt_jwks_url.is_some()),
+        ("JWT_KEYS_FILE", settings.jwt_keys_file.is_some()),
+        ("JWT_KEYS", settings.jwt_keys.is_some()),
+        ("JWT_SHARED_SECRET", settings.jwt_shared_secret.is_some()),
+    ];
+    let (name, _) = sources.into_iter().find(|(_, set)| *set)?;
+    let missing = match (&settings.jwt_issuer, &settings.jwt_audience) {
+        (None, _) => "JWT_ISSUER",
+        (_, None) => "JWT_AUDIENCE",
+        _ => return None,
+    };
+    Some(format!(
+        "{name}: {missing} is not set, and without it any token of that key would be believed; write both JWT_ISSUER and JWT_AUDIENCE"
+    ))
 }

@@ -4,8 +4,8 @@ use super::{
     layers::{Layers, Origin},
     table::{Preset, Setting, settings},
     value::{
-        DataDir, EventStoreKind, Host, LogFilter, LogFormat, Millis, Number, OptionalPort, Origins, Proxies,
-        Secret, StoreUrl, Targets, Value,
+        AuthMode, DataDir, EventStoreKind, Host, KeysUrl, LogFilter, LogFormat, Millis, Number, OptionalPort,
+        Origins, Proxies, Secret, StoreUrl, Targets, Value,
     },
 };
 
@@ -26,10 +26,11 @@ settings! {
     kurrentdb_url: StoreUrl = "KURRENTDB_URL", Preset::Always("http://localhost:2113");
     /// The KurrentDB server's host, where `KURRENTDB_URL` is not set; its port is `KURRENTDB_PORT` then.
     kurrentdb_host: Option<Host> = "KURRENTDB_HOST", Preset::Unset;
-    /// The address that the embedded store's KurrentDB protocol binds; `HOST` unless set. Whoever reaches it is let in.
+    /// The address that the embedded store's KurrentDB protocol binds; `HOST` unless set. With `AUTH_MODE=off` whoever
+    /// reaches it is let in.
     kurrentdb_listen: Option<Host> = "KURRENTDB_LISTEN", Preset::Unset;
     /// The port of KurrentDB's protocol (gRPC and HTTP) over the embedded store, or `off`; beside `KURRENTDB_HOST` the port of
-    /// the server. In staging and mainnet it stays off until there are accounts.
+    /// the server. With `AUTH_MODE=required` its clients need an account.
     kurrentdb_port: OptionalPort = "KURRENTDB_PORT", Preset::Always("2113");
     /// The user that KurrentDB knows this service as, unless a connection string says.
     kurrentdb_username: String = "KURRENTDB_USERNAME", Preset::Always("admin");
@@ -42,6 +43,26 @@ settings! {
     /// The web origins that browsers may call from, separated by commas.
     allowed_origins: Origins = "ALLOWED_ORIGINS",
         Preset::ByReach { local: "http://localhost:3000,http://localhost:5173", public: "" };
+    /// Whether callers must say who they are: `off` (everybody is the service itself) or `required`, which staging and
+    /// mainnet do not let be turned off.
+    auth_mode: AuthMode = "AUTH_MODE", Preset::ByReach { local: "off", public: "required" };
+    /// Who issues the tokens (JSON Web Tokens) that are believed beside this service's own: their `iss`.
+    jwt_issuer: Option<String> = "JWT_ISSUER", Preset::Unset;
+    /// For whom those tokens must be: their `aud`.
+    jwt_audience: Option<String> = "JWT_AUDIENCE", Preset::Unset;
+    /// The address of the issuer's JSON Web Key Set. It is asked again every ten minutes, and for a key that is not known.
+    jwt_jwks_url: Option<KeysUrl> = "JWT_JWKS_URL", Preset::Unset;
+    /// A file of the issuer's keys: a JSON Web Key Set, or PEM public keys. It is read again when it changes.
+    jwt_keys_file: Option<String> = "JWT_KEYS_FILE", Preset::Unset;
+    /// The issuer's keys themselves: a JSON Web Key Set, or a PEM public key.
+    jwt_keys: Option<Secret> = "JWT_KEYS", Preset::Unset;
+    /// A secret of at least 32 bytes that is shared with the issuer, for HS256.
+    jwt_shared_secret: Option<Secret> = "JWT_SHARED_SECRET", Preset::Unset;
+    /// What this service signs its own tokens with, at least 32 bytes: the same for all instances. Without it, each
+    /// process makes one up, and a restart ends all tokens.
+    jwt_signing_secret: Option<Secret> = "JWT_SIGNING_SECRET", Preset::Unset;
+    /// For how long this service's own tokens are good, in milliseconds.
+    jwt_lifetime: Millis<60_000, 2_592_000_000> = "JWT_LIFETIME", Preset::Always("3600000");
     /// The key that encrypts users' data: 32 bytes as 64 hexadecimal digits or as base64. Of several, with commas between, the
     /// first encrypts and all decrypt. Without one, users' data is kept in plain.
     encryption_key: Option<Secret> = "ENCRYPTION_KEY", Preset::Unset;

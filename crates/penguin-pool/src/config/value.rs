@@ -1,12 +1,14 @@
 //! What a setting's value may be: one type for each kind of text.
 
 mod address;
+mod auth;
 mod log;
 mod number;
 mod target;
 mod url;
 
 pub use address::{Address, Origins, Proxies};
+pub use auth::{AuthMode, KeysUrl};
 pub use log::{LogFilter, LogFormat};
 pub use number::{Millis, Number, OptionalPort};
 pub use target::Targets;

@@ -125,6 +125,13 @@ impl ApiError {
     }
 }
 
+/// How to say who one is, for every answer that asks for it.
+const CHALLENGES: [&str; 3] = [
+    r#"Bearer realm="penguin-pool""#,
+    r#"Basic realm="penguin-pool", charset="UTF-8""#,
+    r#"ApiKey realm="penguin-pool""#,
+];
+
 const INTERNAL: &str = "Something failed inside the service; the log has the details under this request's id";
 
 /// What each code means, in one sentence for the documents.
@@ -211,6 +218,12 @@ impl IntoResponse for ApiError {
         }
         let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.into_body(context::now(), request_id))).into_response();
+        if code == ErrorCode::AuthenticationFailed {
+            CHALLENGES.iter().for_each(|challenge| {
+                let challenge = HeaderValue::from_static(challenge);
+                response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+            });
+        }
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -5,20 +5,20 @@ use super::{
     routes::{camel_case, refuses},
     strict::Strict,
 };
-use crate::security::Caller;
+use crate::security::{Caller, Credentials};
 use aide::{OperationInput, generate::GenContext, openapi::Operation};
 use axum::{
     Json,
     body::{Body, Bytes, HttpBody as _},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
 };
 use event_store::ErrorCode;
 use futures::StreamExt as _;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, net::IpAddr, time::Duration};
 
 /// The largest body that is taken, in bytes.
 pub const BODY_LIMIT: usize = 16 << 20;
@@ -296,16 +296,50 @@ fn named(path: &str) -> String {
     camel_case(&path.replace("r#", ""))
 }
 
-/// Who calls: what an authenticating layer found, and the system itself where there is none.
+/// Who calls: what the authenticating layer found. Where it stands not around a route, nobody is known.
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(Self::system))
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(Self::anonymous))
     }
 }
 
 impl OperationInput for Caller {}
+
+/// The credentials of a request as they came, for an operation that judges them itself, and where it came from.
+#[derive(Debug)]
+pub struct Presented {
+    /// The credentials.
+    pub credentials: Credentials,
+    /// The address, if it is known.
+    pub from: Option<IpAddr>,
+}
+
+/// The address that a request came from, as the layers found it.
+#[derive(Debug, Clone, Copy)]
+pub struct CameFrom(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Presented {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let from = parts.extensions.get::<CameFrom>().and_then(|came| came.0);
+        Ok(Self { credentials: credentials(&parts.headers), from })
+    }
+}
+
+impl OperationInput for Presented {}
+
+/// The header that carries an API key.
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The credentials in a request's headers.
+#[must_use]
+pub fn credentials(headers: &HeaderMap) -> Credentials {
+    let values = |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    Credentials::from_headers(values(header::AUTHORIZATION), values(X_API_KEY))
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,10 +6,21 @@ use std::collections::BTreeSet;
 
 const PREFIX: &str = "#/components/schemas/";
 
-/// Says that there is no authentication, drops components that nobody refers to (but for those in `keep`), gives tagged
+/// Says how callers say who they are (and that with `AUTH_MODE=off` they need not), drops components that nobody refers to (but for those in `keep`), gives tagged
 /// unions names and a discriminator, and takes `null` from what may be left out: nobody sends it, or needs to.
 pub(super) fn finish(mut document: Value, keep: &[String]) -> Value {
-    document["security"] = json!([]);
+    document["security"] = json!([{ "bearer": [] }, { "basic": [] }, { "apiKey": [] }, {}]);
+    document["components"]["securitySchemes"] = json!({
+        "bearer": {
+            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+            "description": "A JSON Web Token: of `POST /api/auth/token`, or of the issuer that the service believes.",
+        },
+        "basic": { "type": "http", "scheme": "basic", "description": "An account's login name and password." },
+        "apiKey": {
+            "type": "apiKey", "in": "header", "name": "x-api-key",
+            "description": "An API key; `Authorization: ApiKey …` is the same.",
+        },
+    });
     let mut schemas = document["components"]["schemas"].take();
     name_variants(&mut schemas);
     let mut used = BTreeSet::new();

@@ -27,7 +27,9 @@ pub use error::{ApiError, Detail, ErrorBody};
 pub use etag::{Held, Preconditions, Tagged, Tags};
 pub(crate) use extract::discard;
 pub(crate) use extract::faulty;
-pub use extract::{BODY_LIMIT, ValidJson, ValidPath, ValidQuery, valid_text};
+pub use extract::{
+    BODY_LIMIT, CameFrom, Presented, ValidJson, ValidPath, ValidQuery, credentials, valid_text,
+};
 pub use feed::{LastEventId, Sse, SseFrame};
 pub(crate) use routes::camel_case;
-pub use routes::{OperationDoc, Routes};
+pub use routes::{OperationDoc, Routes, is_open};

@@ -91,7 +91,8 @@ macro_rules! methods {
             T: 'static,
         {
             let tag = self.tag;
-            let documented: ApiMethodRouter<S> = routing::$with(handler, |op| document(op, doc, tag));
+            let open = is_open(path);
+            let documented: ApiMethodRouter<S> = routing::$with(handler, |op| document(op, doc, tag, open));
             Self { router: self.router.api_route(path, documented), ..self }
         }
     )*};
@@ -163,15 +164,37 @@ pub(super) fn refuses(operation: &mut Operation, codes: &[ErrorCode]) {
     }
 }
 
-fn document<'t>(mut op: TransformOperation<'t>, doc: OperationDoc, tag: &str) -> TransformOperation<'t> {
+/// Whether a path asks nobody who they are, and looks at no credentials: health, and what describes the API. A document
+/// says nothing of what is kept here, and a client must have it to know how to log in.
+#[must_use]
+pub fn is_open(path: &str) -> bool {
+    let documents = ["/api/docs", "/api/docs/", "/api/docs-json", "/api/docs-yaml", "/api/docs/asyncapi"];
+    // The route of tokens judges what comes itself.
+    path == "/health"
+        || path.starts_with("/health/")
+        || path == "/api/auth/token"
+        || documents.contains(&path)
+}
+
+fn document<'t>(
+    mut op: TransformOperation<'t>,
+    doc: OperationDoc,
+    tag: &str,
+    open: bool,
+) -> TransformOperation<'t> {
     let operation = op.inner_mut();
+    if open {
+        // The document says otherwise of all the others.
+        operation.security = vec![Default::default()];
+    }
     let refusals = operation.extensions.shift_remove(REFUSALS).unwrap_or_default();
     let refused = |code: &ErrorCode| {
         refusals.as_array().is_some_and(|slugs| slugs.iter().any(|slug| slug == code.slug()))
     };
     let mut by_status = BTreeMap::<u16, Vec<ErrorCode>>::new();
     for code in ErrorCode::ALL {
-        if refused(&code) || doc.errors.contains(&code) || ALWAYS.contains(&code) {
+        let unknown = code == ErrorCode::AuthenticationFailed && !open;
+        if refused(&code) || doc.errors.contains(&code) || ALWAYS.contains(&code) || unknown {
             by_status.entry(code.http_status()).or_default().push(code);
         }
     }

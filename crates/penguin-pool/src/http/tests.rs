@@ -77,6 +77,7 @@ fn kit() -> (Router, Documents) {
     .unwrap();
     let clock = Arc::new(MockClock::new());
     let context_of = Context { clock, ids: Arc::new(SeededIds::new(1)) };
+    let router = router.layer(axum::Extension(Caller::system()));
     (router.layer(axum::middleware::from_fn_with_state(context_of, context)), documents)
 }
 
@@ -227,7 +228,7 @@ async fn an_operation_documents_its_words_and_exactly_its_errors() {
     assert_eq!(operation["summary"], "Takes a penguin in");
     assert_eq!(operation["description"], "It is weighed first.");
     let statuses: Vec<_> = operation["responses"].as_object().unwrap().keys().collect();
-    assert_eq!(statuses, ["201", "400", "409", "413", "415", "429", "500", "503", "504"]);
+    assert_eq!(statuses, ["201", "400", "401", "409", "413", "415", "429", "500", "503", "504"]);
     assert_eq!(operation["x-refusals"], Value::Null);
     let parameters = &document["paths"]["/penguins/{id}"]["get"]["parameters"];
     assert_eq!(parameters[1]["schema"]["maximum"], 10);

@@ -1,11 +1,18 @@
 //! KurrentDB's protocol on a port of its own, over the store of this process.
 
+use super::users::Managed;
 use crate::{
     config::{Config, EventStoreKind, Host},
-    security::{Caller, Gate},
+    security::{self, Caller, Gate, Identity, Refused},
+};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Response},
 };
 use event_store::{Capabilities, Clock, ErrorCode, EventStore, IdSource};
-use kurrentdb_protocol::{Credentials, Face, FaceOptions, Limits, Served, http};
+use kurrentdb_protocol::{Credentials, Face, FaceOptions, Limits, Served, Users, http};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
@@ -16,8 +23,6 @@ pub enum Wanted {
     At(Host, u16),
     /// Nowhere: `KURRENTDB_PORT` is off, or the store is not in this process.
     Off,
-    /// Nowhere: this environment lets nobody in without credentials, and there are no accounts yet.
-    NeedsAccounts,
 }
 
 /// Where the settings want the protocol to be served.
@@ -26,9 +31,6 @@ pub fn wanted(config: &Config) -> Wanted {
     let settings = &config.settings;
     match settings.kurrentdb_port.0 {
         Some(port) if settings.event_store == EventStoreKind::Embedded => {
-            if config.environment.is_public() {
-                return Wanted::NeedsAccounts;
-            }
             Wanted::At(settings.kurrentdb_listen.clone().unwrap_or_else(|| settings.host.clone()), port)
         }
         _ => Wanted::Off,
@@ -40,6 +42,8 @@ pub fn wanted(config: &Config) -> Wanted {
 pub struct Parts {
     /// The way to the store.
     pub gate: Gate,
+    /// Finds out who calls; without it everybody is the service itself: an insecure node, as KurrentDB calls it.
+    pub identity: Option<Identity>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
@@ -48,18 +52,67 @@ pub struct Parts {
     pub patience: Duration,
 }
 
-/// Everybody is the service itself: an insecure node, as KurrentDB calls it.
+/// Lets in whom identity knows.
 #[derive(Debug)]
-struct Everybody(Gate);
+struct Entrance {
+    gate: Gate,
+    identity: Option<Identity>,
+}
+
+impl Entrance {
+    /// Who these credentials are.
+    async fn caller(&self, credentials: &Credentials) -> Result<Caller, ErrorCode> {
+        let Some(identity) = &self.identity else { return Ok(Caller::system()) };
+        let caller = identity.identify(&understood(credentials), None).await.map_err(|refused| {
+            if let Refused::Store(error) = &refused {
+                tracing::warn!(%error, "nobody can be told apart now");
+            }
+            refused.code()
+        })?;
+        if caller.is_known() { Ok(caller) } else { Err(ErrorCode::AuthenticationFailed) }
+    }
+}
+
+/// The node's HTTP interface for whoever may see it. What clients ask before they say who they are is told to
+/// everybody.
+async fn show(State(entrance): State<Arc<Entrance>>, mut request: Request, next: Next) -> Response {
+    if !matches!(request.uri().path(), "/health/live" | "/info" | "/ping" | "/gossip") {
+        let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        match entrance.caller(&Credentials::from_header(header)).await {
+            Ok(caller) => _ = request.extensions_mut().insert(http::StoreOf(entrance.gate.bind(&caller))),
+            Err(code) => {
+                let status =
+                    StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let challenge = [(header::WWW_AUTHENTICATE, r#"Basic realm="KurrentDB""#)];
+                let unknown = code == ErrorCode::AuthenticationFailed;
+                return if unknown { (status, challenge).into_response() } else { status.into_response() };
+            }
+        }
+    }
+    next.run(request).await
+}
 
 #[async_trait::async_trait]
-impl kurrentdb_protocol::Gate for Everybody {
-    async fn enter(&self, _: &Credentials) -> Result<Arc<dyn EventStore>, ErrorCode> {
-        Ok(self.0.bind(&Caller::system()))
+impl kurrentdb_protocol::Gate for Entrance {
+    async fn enter(&self, credentials: &Credentials) -> Result<Arc<dyn EventStore>, ErrorCode> {
+        Ok(self.gate.bind(&self.caller(credentials).await?))
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.0.bind(&Caller::system()).capabilities()
+        self.gate.bind(&Caller::system()).capabilities()
+    }
+}
+
+/// The same credentials, in the service's words.
+pub(super) fn understood(credentials: &Credentials) -> security::Credentials {
+    match credentials {
+        Credentials::Anonymous => security::Credentials::None,
+        Credentials::Basic { user, password } => {
+            security::Credentials::basic(user, password).unwrap_or(security::Credentials::Unreadable)
+        }
+        // An API key may stand where a token does: clients of KurrentDB have no other place for one.
+        Credentials::Bearer(token) => security::Credentials::token(token),
+        Credentials::Unreadable => security::Credentials::Unreadable,
     }
 }
 
@@ -86,9 +139,15 @@ impl Listening {
             started: parts.clock.now(),
         });
         let own = Some(parts.gate.bind(&Caller::system()));
-        let gate = Arc::new(Everybody(parts.gate));
-        let options =
-            FaceOptions { own, limits: Limits::default(), ..FaceOptions::new(gate, parts.clock, parts.ids) };
+        let entrance = Arc::new(Entrance { gate: parts.gate, identity: parts.identity.clone() });
+        let node = node.layer(from_fn_with_state(Arc::clone(&entrance), show));
+        let users = parts.identity.clone().map(|identity| Arc::new(Managed(identity)) as Arc<dyn Users>);
+        let options = FaceOptions {
+            own,
+            users,
+            limits: Limits::default(),
+            ..FaceOptions::new(entrance, parts.clock, parts.ids)
+        };
         let (stop, stopped) = oneshot::channel();
         let told = async {
             // A stop that is dropped is a stop.

@@ -8,11 +8,13 @@
 //! 4. compression; feeds are left alone;
 //! 5. rate limit ([`rate_limit`]): before anything is spent on the request;
 //!    (around it, where a trail is kept: where a request comes from, [`origin`](crate::audit::origin));
-//! 6. shutdown, concurrency and time limits ([`load`]);
-//! 7. feeds ([`feeds`]): their number, and their end at shutdown;
-//! 8. the API itself, which catches panics and limits bodies.
+//! 6. who calls ([`authenticate`]): sockets are asked too;
+//! 7. shutdown, concurrency and time limits ([`load`]);
+//! 8. feeds ([`feeds`]): their number, and their end at shutdown;
+//! 9. the API itself, which catches panics and limits bodies.
 
 pub mod access;
+pub mod authenticate;
 pub mod feeds;
 pub mod headers;
 pub mod lifecycle;
@@ -32,6 +34,7 @@ use crate::{
     audit,
     config::Settings,
     http::{self, Context},
+    security::Identity,
 };
 use axum::{Router, middleware::from_fn_with_state};
 use event_store::{Clock, IdSource};
@@ -52,12 +55,14 @@ pub struct Options<'a> {
     pub ids: Arc<dyn IdSource>,
     /// How the service is.
     pub lifecycle: Lifecycle,
+    /// Finds out who calls.
+    pub identity: Identity,
 }
 
 /// Puts every layer around the API, in the order that this module's description gives. Sockets stay outside of the limits
 /// that are for requests: they are long-lived, and have limits of their own.
 pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
-    let Options { settings, clock, ids, lifecycle } = options;
+    let Options { settings, clock, ids, lifecycle, identity } = options;
     // What is counted before the counting begins is lost, and a gauge would be wrong for ever.
     let _ = metrics::Metrics::begin(Arc::clone(clock));
     let feeds = feeds::Feeds::new(settings.max_subscriptions.as_usize(), lifecycle.clone());
@@ -68,7 +73,10 @@ pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
     let mut api =
         api.layer(from_fn_with_state(feeds, feeds::limit)).layer(from_fn_with_state(load, load::limit));
     api = api.merge(sockets);
+    // Which methods a path takes is told to everybody.
     let known = api.clone();
+    let doorkeeper = authenticate::Doorkeeper::new(identity.clone(), settings.trusted_proxies.clone());
+    api = api.layer(from_fn_with_state(doorkeeper, authenticate::identify));
     if let Some(limiter) = rate_limit::Limiter::new(settings, Arc::clone(clock)) {
         api = api.layer(from_fn_with_state(Arc::new(limiter), rate_limit::limit));
     }

@@ -1,4 +1,27 @@
 //! Who calls, and the store as that caller may use it.
+//!
+//! [`Identity`] turns [`Credentials`] into a [`Caller`]: accounts with passwords and API keys ([`accounts`]), and tokens
+//! ([`tokens`]). It knows nothing of how they come in: HTTP's layer is `ops/authenticate.rs`, KurrentDB's gate is
+//! `kurrentdb/listener.rs`. The [`Gate`] is the way from a caller to the store.
+
+pub mod accounts;
+pub mod api_key;
+mod credentials;
+mod identity;
+mod lockout;
+pub mod password;
+mod random;
+mod routes;
+pub mod tokens;
+mod user_id;
+
+pub use accounts::Accounts;
+pub use credentials::Credentials;
+pub use identity::{Identity, Parts, Refused};
+pub use random::password as random_password;
+pub use routes::routes;
+pub use tokens::Tokens;
+pub use user_id::user_id_fault;
 
 mod authorized;
 mod encrypted;
@@ -22,11 +45,14 @@ pub struct Caller(Kind);
 enum Kind {
     System,
     Anonymous,
-    User { id: Arc<str>, roles: Arc<[String]> },
+    User { id: Arc<str>, roles: Arc<[String]>, read_only: bool },
 }
 
 /// The role of those who administer the service; KurrentDB's group `$admins`.
 pub const ADMIN: &str = "admin";
+
+/// The shortest password that an account may get where callers must say who they are, in characters.
+pub const SHORTEST_PASSWORD: usize = 8;
 
 impl Caller {
     /// The service itself, and with `AUTH_MODE=off` everybody.
@@ -44,7 +70,22 @@ impl Caller {
     /// Somebody who proved to be this user, with these roles (`admin` is one; written without `role:`).
     #[must_use]
     pub fn user(id: &str, roles: &[String]) -> Self {
-        Self(Kind::User { id: id.into(), roles: roles.into() })
+        Self(Kind::User { id: id.into(), roles: roles.into(), read_only: false })
+    }
+
+    /// The same, by credentials that are good for reading alone.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        match self.0 {
+            Kind::User { id, roles, .. } => Self(Kind::User { id, roles, read_only: true }),
+            other => Self(other),
+        }
+    }
+
+    /// Whether the credentials are good for more than reading. What may be written is permission's to say.
+    #[must_use]
+    pub const fn may_write(&self) -> bool {
+        !matches!(self.0, Kind::User { read_only: true, .. })
     }
 
     /// The caller's id, as owners and permissions name it.

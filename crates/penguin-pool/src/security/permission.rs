@@ -47,6 +47,9 @@ impl Right {
 /// Whether `caller` has `right` on `stream`, of which `acl` is said.
 #[must_use]
 pub fn allows(caller: &Caller, stream: &StreamName, acl: Option<&Acl>, right: Right) -> bool {
+    if !right.is_reading() && !caller.may_write() {
+        return false;
+    }
     if caller.is_admin() {
         return true;
     }

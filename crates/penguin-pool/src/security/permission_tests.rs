@@ -25,6 +25,17 @@ fn has(caller: &Caller, stream: &str, acl: Option<&Acl>) -> String {
 }
 
 #[test]
+fn who_may_only_read_changes_nothing_that_is_theirs() {
+    let stream = StreamName::new("user-bob-profile").unwrap();
+    let bob = Caller::user("bob", &[]);
+    for right in [Right::Write, Right::Delete, Right::MetaWrite] {
+        assert!(allows(&bob, &stream, None, right));
+        assert!(!allows(&bob.clone().read_only(), &stream, None, right));
+    }
+    assert!(allows(&bob.read_only(), &stream, None, Right::Read));
+}
+
+#[test]
 fn without_an_acl_the_name_decides() {
     let (bob, amy) = (user("bob", &["librarian"]), user("amy", &[]));
     let (admin, system, anonymous) = (user("root", &["admin"]), Caller::system(), Caller::anonymous());

@@ -27,7 +27,11 @@ pub use health::HealthFeed;
 pub use socket_io::Heartbeat;
 pub use watch::{Watched, watch};
 
-use crate::{http::ApiError, security::Caller, streams::Streams};
+use crate::{
+    http::ApiError,
+    security::{Caller, Identity},
+    streams::Streams,
+};
 use axum::{
     Router,
     extract::{Request, State},
@@ -73,6 +77,8 @@ pub struct Options {
     pub patience: Duration,
     /// Tells the time of failures.
     pub clock: Arc<dyn Clock>,
+    /// Finds out who connects to `/ws/streams` without having said so before; without it they are let in as they are.
+    pub identity: Option<Identity>,
 }
 
 /// The sockets of a service. Cloning shares them.
@@ -118,7 +124,7 @@ impl Sockets {
             places: Arc::clone(&subscriptions),
             patience: options.patience,
         };
-        namespaces::streams(&io, Arc::new(library), sessions.clone(), ending.clone());
+        namespaces::streams(&io, Arc::new(library), options.identity, sessions.clone(), ending.clone());
         namespaces::health(&io, &options.health);
         let tasks = [
             tokio::spawn(options.health.clone().repeat_every(options.repeat)).abort_handle(),

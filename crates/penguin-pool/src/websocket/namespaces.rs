@@ -7,7 +7,10 @@ use super::{
     session::{Session, Sessions},
     subscriptions::{Library, Outlet, Reader},
 };
-use crate::http::ApiError;
+use crate::{
+    http::ApiError,
+    security::{Caller, Credentials, Identity},
+};
 use event_store::ErrorCode;
 use models::{SubscribeAnswer, UnsubscribeAnswer};
 use serde::Serialize;
@@ -68,17 +71,31 @@ pub(super) async fn tell_health(io: SocketIo, feed: HealthFeed) {
 }
 
 /// Listens to whoever connects to `/ws/streams`.
-pub(super) fn streams(io: &SocketIo, library: Arc<Library>, sessions: Sessions, ending: Ending) {
+///
+/// A browser's page cannot send headers with a WebSocket, so credentials may come when the namespace is connected to, as
+/// `auth: { token }`: a token or an API key. What came with the handshake wins.
+pub(super) fn streams(
+    io: &SocketIo,
+    library: Arc<Library>,
+    identity: Option<Identity>,
+    sessions: Sessions,
+    ending: Ending,
+) {
     // Listened to before the client hears that it is connected, since what it says then may come at once; and answered
     // only when the library knows it as connected, since nothing can be emitted before.
-    let listen = async move |socket: SocketRef| {
+    let listen = async move |socket: SocketRef, TryData(auth): TryData<Value>| {
         // Every connection has one: see `socket_io`.
-        let session = socket.req_parts().extensions.get::<Arc<Session>>().ok_or("no session")?;
+        let session =
+            socket.req_parts().extensions.get::<Arc<Session>>().ok_or_else(|| "no session".to_owned())?;
+        let caller = match &identity {
+            Some(identity) => known(identity, session, auth.ok()).await?,
+            None => session.caller.clone(),
+        };
         sessions.register(socket.id.as_str(), session);
         let (connected, connection) = watch::channel(false);
         socket.extensions.insert(Connected(Arc::new(connected)));
         // The reader does not hold the socket: the socket holds the reader, by its handlers.
-        let reader = Reader::new(library, Arc::clone(session));
+        let reader = Reader::new(library, Arc::clone(session), caller);
         let subscriber = Arc::clone(&reader);
         let mut ready = connection.clone();
         socket.on(
@@ -118,7 +135,7 @@ pub(super) fn streams(io: &SocketIo, library: Arc<Library>, sessions: Sessions, 
             }
         });
         socket.on_disconnect(async move || reader.end());
-        Ok::<(), &str>(())
+        Ok::<(), String>(())
     };
     let greet = async move |socket: SocketRef| {
         if let Some(Connected(connected)) = socket.extensions.get::<Connected>() {
@@ -140,6 +157,20 @@ impl<A: Adapter> FromMessageParts<A> for Answered {
         acknowledgement: &Option<i64>,
     ) -> Result<Self, Infallible> {
         Ok(Self(acknowledgement.is_some()))
+    }
+}
+
+/// Who connects, by the handshake or by what came with the connection; or why nobody is known.
+async fn known(identity: &Identity, session: &Session, auth: Option<Value>) -> Result<Caller, String> {
+    if session.caller.is_known() {
+        return Ok(session.caller.clone());
+    }
+    let token = auth.as_ref().and_then(|auth| auth.get("token")).and_then(Value::as_str);
+    let credentials = token.map_or(Credentials::None, Credentials::token);
+    match identity.identify(&credentials, None).await {
+        Ok(caller) if caller.is_known() => Ok(caller),
+        Ok(_) => Err("authentication-failed: connect with auth: { token }, or send Authorization".to_owned()),
+        Err(refused) => Err(format!("{}: {refused}", refused.code())),
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, Detail, ErrorBody, valid_text},
+    security::Caller,
     streams::{Feed, FeedFrame, FeedStart, Streams, StreamsError},
 };
 use event_store::{Clock, ErrorCode};
@@ -84,6 +85,7 @@ impl Library {
 pub(super) struct Reader {
     library: Arc<Library>,
     session: Arc<Session>,
+    caller: Caller,
     places: Arc<Semaphore>,
     shelf: Mutex<Shelf>,
 }
@@ -147,9 +149,9 @@ impl From<Unsent> for End {
 }
 
 impl Reader {
-    pub(super) fn new(library: Arc<Library>, session: Arc<Session>) -> Arc<Self> {
+    pub(super) fn new(library: Arc<Library>, session: Arc<Session>, caller: Caller) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(MAX_PER_SOCKET));
-        Arc::new(Self { library, session, places, shelf: Mutex::default() })
+        Arc::new(Self { library, session, caller, places, shelf: Mutex::default() })
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -170,10 +172,10 @@ impl Reader {
         let streams = &self.library.streams;
         let (mut feed, wanted) = match target {
             Target::Stream { name, wanted } => {
-                (streams.follow(&self.session.caller, &name, start).await.map_err(ApiError::from)?, wanted)
+                (streams.follow(&self.caller, &name, start).await.map_err(ApiError::from)?, wanted)
             }
             Target::All(query) => {
-                (streams.follow_all(&self.session.caller, query, start).await.map_err(ApiError::from)?, None)
+                (streams.follow_all(&self.caller, query, start).await.map_err(ApiError::from)?, None)
             }
         };
         let first = match feed.next().await {

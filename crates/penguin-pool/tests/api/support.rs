@@ -7,7 +7,7 @@ use event_store::{
 use penguin_pool::{
     catalogue::{Catalogue, Options, Place},
     http::{self, Context, Documents},
-    security::{Encrypted, Gate, Keys},
+    security::{Caller, Encrypted, Gate, Keys},
     streams::{self, Streams},
     users::{self, Users},
 };
@@ -184,7 +184,12 @@ fn router(
         .with_page_bytes(PAGE_BYTES);
     let (router, documents) = http::build(|| streams::routes(streams).merge(users::routes(users))).unwrap();
     let context = Context { clock, ids };
-    (router.layer(axum::middleware::from_fn_with_state(context, http::context)), documents)
+    (
+        router
+            .layer(axum::Extension(Caller::system()))
+            .layer(axum::middleware::from_fn_with_state(context, http::context)),
+        documents,
+    )
 }
 
 /// The numbers that a page's events carry.

@@ -186,6 +186,8 @@ fn matrix() -> Vec<Row> {
         row("POST /kurrentdb/{path}", [401, 405, 405, 405, 405, 405, 405], |kept| {
             format!("/kurrentdb/streams/{}", kept.name)
         }),
+        // It takes a password and nothing else: see identity's own tests.
+        fixed!("POST", "/api/auth/token", [401; 7]),
         fixed!("GET", "/metrics", KNOWN),
         fixed!("GET", "/api/audit", ADMINS),
     ]

@@ -5,7 +5,7 @@ use event_store::{EventStore, ExpectedState, IdSource, NewEvent, StreamName};
 use event_store_embedded::{Engine, Options as EngineOptions};
 use penguin_pool::{
     catalogue::{self, Catalogue, Place},
-    security::Gate,
+    security::{Caller, Gate},
     streams::Streams,
     websocket::{HealthFeed, Heartbeat, Options, PATIENCE, REPEAT, Sockets},
 };
@@ -43,12 +43,13 @@ pub(crate) async fn serve(change: impl FnOnce(&mut Options)) -> Served {
         max_subscriptions: 1000,
         patience: PATIENCE,
         clock,
+        identity: None,
     };
     change(&mut options);
     let sockets = Sockets::new(options);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = sockets.router();
+    let router = sockets.router().layer(axum::Extension(Caller::system()));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Served { address, sockets, health, store, line, ids: SeededIds::new(2) }
 }

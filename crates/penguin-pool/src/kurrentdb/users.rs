@@ -1,0 +1,164 @@
+//! The accounts of the service, as KurrentDB's clients manage them: the same ones that log in over HTTP.
+
+use crate::security::{
+    ADMIN, Caller, Identity, Refused,
+    accounts::{Account, AccountError, NewAccount},
+    password::{self, PasswordError, Phc},
+};
+use event_store::ErrorCode;
+use kurrentdb_protocol::{Credentials, NewUser, UserDetails, UserError, Users};
+use secrecy::SecretString;
+use std::sync::Arc;
+
+/// KurrentDB's group of administrators: the role `admin`.
+const ADMINS: &str = "$admins";
+
+/// The accounts, for whom they may be.
+#[derive(Debug)]
+pub(super) struct Managed(pub(super) Identity);
+
+type Result<T> = std::result::Result<T, UserError>;
+
+impl Managed {
+    async fn caller(&self, by: &Credentials) -> Result<Caller> {
+        let caller = self.0.identify(&super::listener::understood(by), None).await.map_err(refused)?;
+        if caller.is_known() {
+            return Ok(caller);
+        }
+        let message = "Say who you are: send a login name and a password".to_owned();
+        Err(UserError::Refused(ErrorCode::AuthenticationFailed, message))
+    }
+
+    async fn admin(&self, by: &Credentials) -> Result<Caller> {
+        let caller = self.caller(by).await?;
+        if caller.is_admin() && caller.may_write() { Ok(caller) } else { Err(denied()) }
+    }
+
+    async fn hash(&self, password: String) -> Result<Phc> {
+        let password = SecretString::from(password);
+        if let Some(fault) = password::fault(&password, self.0.shortest_password()) {
+            return Err(UserError::Refused(ErrorCode::ValidationFailed, fault));
+        }
+        self.0.passwords().hash(password).await.map_err(|e: PasswordError| refused(e.into()))
+    }
+}
+
+fn denied() -> UserError {
+    UserError::Refused(ErrorCode::PermissionDenied, "Access Denied".to_owned())
+}
+
+fn refused(refused: Refused) -> UserError {
+    let code = refused.code();
+    if code == ErrorCode::InternalError {
+        tracing::error!(error = %refused, "accounts failed");
+        return UserError::Refused(code, "accounts failed; the log says why".to_owned());
+    }
+    UserError::Refused(code, refused.to_string())
+}
+
+fn failed(error: AccountError) -> UserError {
+    match error {
+        AccountError::NotFound(name) => UserError::NotFound(name),
+        AccountError::Exists(name) => UserError::Conflict(name),
+        AccountError::Store(error) => refused(error.into()),
+        other @ (AccountError::NoSuchKey(_) | AccountError::Invalid(_)) => {
+            UserError::Refused(other.code(), other.to_string())
+        }
+    }
+}
+
+fn roles(groups: Vec<String>) -> Vec<String> {
+    groups.into_iter().map(|group| if group == ADMINS { ADMIN.to_owned() } else { group }).collect()
+}
+
+fn told(account: &Account) -> UserDetails {
+    let group = |role: &String| if role == ADMIN { ADMINS.to_owned() } else { role.clone() };
+    UserDetails {
+        login_name: account.login_name.clone(),
+        full_name: account.full_name.clone(),
+        groups: account.roles.iter().map(group).collect(),
+        last_updated: account.updated_at,
+        disabled: account.disabled,
+    }
+}
+
+#[async_trait::async_trait]
+impl Users for Managed {
+    async fn create(&self, by: &Credentials, user: NewUser) -> Result<()> {
+        let by = self.admin(by).await?;
+        let hash = self.hash(user.password).await?;
+        let NewUser { login_name, full_name, groups, .. } = NewUser { password: String::new(), ..user };
+        let account = NewAccount { login_name, full_name, roles: roles(groups), hash };
+        self.0.accounts().create(account, by.id()).await.map_err(failed)
+    }
+
+    async fn update(&self, by: &Credentials, user: NewUser) -> Result<()> {
+        let by = self.admin(by).await?;
+        let accounts = self.0.accounts();
+        let hash = if user.password.is_empty() { None } else { Some(self.hash(user.password).await?) };
+        let updated =
+            accounts.update(&user.login_name, Some(user.full_name), Some(roles(user.groups)), by.id());
+        updated.await.map_err(failed)?;
+        match hash {
+            Some(hash) => accounts.set_password(&user.login_name, hash, by.id()).await.map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    async fn delete(&self, by: &Credentials, login_name: &str) -> Result<()> {
+        let by = self.admin(by).await?;
+        self.0.accounts().delete(login_name, by.id()).await.map_err(failed)
+    }
+
+    async fn set_enabled(&self, by: &Credentials, login_name: &str, enabled: bool) -> Result<()> {
+        let by = self.admin(by).await?;
+        self.0.accounts().set_enabled(login_name, enabled, by.id()).await.map_err(failed)
+    }
+
+    async fn details(&self, by: &Credentials, login_name: Option<&str>) -> Result<Vec<UserDetails>> {
+        let by = self.caller(by).await?;
+        if !by.is_admin() && login_name != Some(by.id()) {
+            return Err(denied());
+        }
+        let all = self.0.accounts().all().await.map_err(|e| refused(e.into()))?;
+        match login_name {
+            None => Ok(all.iter().map(|account| told(account)).collect()),
+            Some(name) => match all.iter().find(|account| account.login_name == name) {
+                Some(account) => Ok(vec![told(account)]),
+                None => Err(UserError::NotFound(name.to_owned())),
+            },
+        }
+    }
+
+    async fn change_password(
+        &self,
+        by: &Credentials,
+        login_name: &str,
+        current: &str,
+        new: &str,
+    ) -> Result<()> {
+        let by = self.caller(by).await?;
+        // Who guesses at another's password does so under the same lock-out as who logs in.
+        if !(by.is_admin() || by.id() == login_name) || !by.may_write() {
+            return Err(denied());
+        }
+        let known: Option<Arc<Account>> =
+            self.0.accounts().find(login_name).await.map_err(|e| refused(e.into()))?;
+        if known.is_none() {
+            return Err(UserError::NotFound(login_name.to_owned()));
+        }
+        let current = SecretString::from(current);
+        self.0.log_in(login_name, &current, None).await.map_err(|error| match error {
+            Refused::Credentials(_) => denied(),
+            other => refused(other),
+        })?;
+        let hash = self.hash(new.to_owned()).await?;
+        self.0.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
+    }
+
+    async fn reset_password(&self, by: &Credentials, login_name: &str, new: &str) -> Result<()> {
+        let by = self.admin(by).await?;
+        let hash = self.hash(new.to_owned()).await?;
+        self.0.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
+    }
+}

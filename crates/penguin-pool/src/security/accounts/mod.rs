@@ -1,0 +1,493 @@
+//! Accounts and API keys: of people and of services, one store of them for HTTP, sockets and KurrentDB's protocol.
+//!
+//! They are kept as events in the stream `system-accounts`, through the port, so that they work the same on every store.
+//! What there is now is folded in memory from a subscription to it. A change is decided on what is known, appended with
+//! the revision that it was decided on, and answered when the fold has it; if another instance was faster, it is decided
+//! again.
+
+mod book;
+mod events;
+mod follow;
+#[cfg(test)]
+mod tests;
+
+use super::{
+    BoundStore,
+    api_key::{self, KeyHash, NewKey},
+    password::Phc,
+};
+use book::Book;
+use event_store::{
+    Acl, Clock, Error, ErrorCode, ExpectedState, IdSource, Revision, StreamMetadata, StreamName, Timestamp,
+};
+use events::{
+    AccountCreated, AccountEvent, AccountNamed, AccountPasswordChanged, AccountUpdated, ApiKeyCreated,
+    ApiKeyNamed,
+};
+use models::DateTime;
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, task::AbortHandle, time::timeout};
+
+/// The stream that keeps them.
+pub const STREAM: &str = "system-accounts";
+
+/// How long to wait for the book to have what was written, and to be read for the first time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a change is decided again because somebody else was faster.
+const ATTEMPTS: usize = 20;
+
+/// An account.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// What it logs in as; also the user's id.
+    pub login_name: String,
+    /// Its name for people.
+    pub full_name: String,
+    /// The roles it has (`admin`, say), without `role:`.
+    pub roles: Vec<String>,
+    /// Whether nobody may come in with it now.
+    pub disabled: bool,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+    hash: Phc,
+}
+
+impl Account {
+    /// What is kept of its password.
+    #[must_use]
+    pub const fn hash(&self) -> &Phc {
+        &self.hash
+    }
+}
+
+/// How much a key may do of what its account may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Read, and nothing else.
+    Read,
+    /// Read and write, without the role `admin`.
+    Write,
+    /// All of it.
+    Admin,
+}
+
+/// An API key, without its secret.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    /// What it is known by.
+    pub id: String,
+    /// The account that it acts for.
+    pub login_name: String,
+    /// What it is for, in its maker's words.
+    pub label: String,
+    /// How much it may do.
+    pub scope: Scope,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it is good no more.
+    pub expires_at: Option<Timestamp>,
+    hash: KeyHash,
+}
+
+impl ApiKey {
+    /// What is kept of its secret.
+    #[must_use]
+    pub const fn hash(&self) -> KeyHash {
+        self.hash
+    }
+}
+
+/// Why accounts were not changed or told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccountError {
+    /// There is no account of this name.
+    #[error("User '{0}' is not found.")]
+    NotFound(String),
+    /// There is one already.
+    #[error("User '{0}' already exists.")]
+    Exists(String),
+    /// There is no such key.
+    #[error("There is no API key '{0}'")]
+    NoSuchKey(String),
+    /// It makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store's answer.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl AccountError {
+    /// What this means to a client.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound(_) | Self::NoSuchKey(_) => ErrorCode::UserNotFound,
+            Self::Exists(_) => ErrorCode::StreamAlreadyExists,
+            Self::Invalid(_) => ErrorCode::ValidationFailed,
+            Self::Store(error) => error.code(),
+        }
+    }
+}
+
+/// What is known of the stream.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    book: Arc<Book>,
+    /// Whether the stream was read to its end once.
+    whole: bool,
+}
+
+/// What a new account is to be.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// What it logs in as.
+    pub login_name: String,
+    /// Its name for people.
+    pub full_name: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// What is kept of its password.
+    pub hash: Phc,
+}
+
+/// The accounts of a service. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Accounts(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: BoundStore,
+    ids: Arc<dyn IdSource>,
+    clock: Arc<dyn Clock>,
+    stream: StreamName,
+    known: watch::Receiver<Known>,
+    follower: AbortHandle,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+impl Accounts {
+    /// The accounts that a store keeps. Call it within a runtime: it starts what follows them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the stream's name is none, which it is.
+    pub fn open(store: BoundStore, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Result<Self, Error> {
+        let stream = StreamName::new(STREAM).map_err(|e| Error::InvalidArgument(e.to_string()))?;
+        let (known, receiver) = watch::channel(Known::default());
+        let following = follow::follow(Arc::clone(&store), stream.clone(), known);
+        let follower = tokio::spawn(following).abort_handle();
+        Ok(Self(Arc::new(Inner { store, ids, clock, stream, known: receiver, follower })))
+    }
+
+    /// What there is, once it was read.
+    async fn book(&self) -> Result<Arc<Book>, Error> {
+        self.wait(|known| known.whole).await
+    }
+
+    async fn wait(&self, enough: impl FnMut(&Known) -> bool) -> Result<Arc<Book>, Error> {
+        let mut known = self.0.known.clone();
+        match timeout(PATIENCE, known.wait_for(enough)).await {
+            Ok(Ok(known)) => Ok(Arc::clone(&known.book)),
+            Ok(Err(_)) => Err(Error::Closed),
+            Err(_) => Err(Error::Unavailable("accounts could not be read in time".to_owned())),
+        }
+    }
+
+    /// The account of this name.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if accounts cannot be read now.
+    pub async fn find(&self, login_name: &str) -> Result<Option<Arc<Account>>, Error> {
+        Ok(self.book().await?.account(login_name).cloned())
+    }
+
+    /// All accounts, by name.
+    ///
+    /// # Errors
+    /// As [`Accounts::find`].
+    pub async fn all(&self) -> Result<Vec<Arc<Account>>, Error> {
+        Ok(self.book().await?.accounts().cloned().collect())
+    }
+
+    /// The key with this id.
+    ///
+    /// # Errors
+    /// As [`Accounts::find`].
+    pub async fn find_key(&self, id: &str) -> Result<Option<Arc<ApiKey>>, Error> {
+        Ok(self.book().await?.key(id).cloned())
+    }
+
+    /// All keys, by id; expired ones too.
+    ///
+    /// # Errors
+    /// As [`Accounts::find`].
+    pub async fn all_keys(&self) -> Result<Vec<Arc<ApiKey>>, Error> {
+        Ok(self.book().await?.keys().cloned().collect())
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`AccountError::Exists`]; [`AccountError::Invalid`] if a name or a role is none; the store's.
+    pub async fn create(&self, account: NewAccount, by: &str) -> Result<(), AccountError> {
+        check_login_name(&account.login_name)?;
+        check_full_name(&account.full_name)?;
+        check_roles(&account.roles)?;
+        self.change(|book| {
+            if book.account(&account.login_name).is_some() {
+                return Err(AccountError::Exists(account.login_name.clone()));
+            }
+            Ok(Some(AccountEvent::Created(AccountCreated {
+                login_name: account.login_name.clone(),
+                full_name: account.full_name.clone(),
+                roles: account.roles.clone(),
+                password_hash: account.hash.clone(),
+                by: by.to_owned(),
+            })))
+        })
+        .await
+    }
+
+    /// Makes an account if there is none of any name. Whether it did.
+    ///
+    /// # Errors
+    /// As [`Accounts::create`].
+    pub async fn create_first(&self, account: &NewAccount) -> Result<bool, AccountError> {
+        let mut made = false;
+        self.change(|book| {
+            made = book.accounts().next().is_none();
+            Ok(made.then(|| {
+                AccountEvent::Created(AccountCreated {
+                    login_name: account.login_name.clone(),
+                    full_name: account.full_name.clone(),
+                    roles: account.roles.clone(),
+                    password_hash: account.hash.clone(),
+                    by: "system".to_owned(),
+                })
+            }))
+        })
+        .await?;
+        Ok(made)
+    }
+
+    /// Changes an account's name for people and its roles; nothing leaves what is.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; [`AccountError::Invalid`]; the store's.
+    pub async fn update(
+        &self,
+        login_name: &str,
+        full_name: Option<String>,
+        roles: Option<Vec<String>>,
+        by: &str,
+    ) -> Result<(), AccountError> {
+        full_name.as_deref().map_or(Ok(()), check_full_name)?;
+        roles.as_deref().map_or(Ok(()), check_roles)?;
+        self.change(|book| {
+            let account = existing(book, login_name)?;
+            let updated = AccountUpdated {
+                login_name: login_name.to_owned(),
+                full_name: full_name.clone().unwrap_or_else(|| account.full_name.clone()),
+                roles: roles.clone().unwrap_or_else(|| account.roles.clone()),
+                by: by.to_owned(),
+            };
+            let same = updated.full_name == account.full_name && updated.roles == account.roles;
+            Ok((!same).then_some(AccountEvent::Updated(updated)))
+        })
+        .await
+    }
+
+    /// Gives an account another password.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; the store's.
+    pub async fn set_password(&self, login_name: &str, hash: Phc, by: &str) -> Result<(), AccountError> {
+        self.change(|book| {
+            existing(book, login_name)?;
+            Ok(Some(AccountEvent::PasswordChanged(AccountPasswordChanged {
+                login_name: login_name.to_owned(),
+                password_hash: hash.clone(),
+                by: by.to_owned(),
+            })))
+        })
+        .await
+    }
+
+    /// Lets an account in again, or no longer.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; the store's.
+    pub async fn set_enabled(&self, login_name: &str, enabled: bool, by: &str) -> Result<(), AccountError> {
+        self.change(|book| {
+            let account = existing(book, login_name)?;
+            let named = AccountNamed { login_name: login_name.to_owned(), by: by.to_owned() };
+            let event = if enabled { AccountEvent::Enabled(named) } else { AccountEvent::Disabled(named) };
+            Ok((account.disabled == enabled).then_some(event))
+        })
+        .await
+    }
+
+    /// Deletes an account, and its keys with it.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; the store's.
+    pub async fn delete(&self, login_name: &str, by: &str) -> Result<(), AccountError> {
+        self.change(|book| {
+            existing(book, login_name)?;
+            let named = AccountNamed { login_name: login_name.to_owned(), by: by.to_owned() };
+            Ok(Some(AccountEvent::Deleted(named)))
+        })
+        .await
+    }
+
+    /// Makes a key for an account, good for so long. Its text is to be shown once: it is kept nowhere.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; [`AccountError::Invalid`] if the account has not what the scope would give; the store's.
+    pub async fn create_key(
+        &self,
+        login_name: &str,
+        label: &str,
+        scope: Scope,
+        good_for: Option<Duration>,
+        by: &str,
+    ) -> Result<NewKey, AccountError> {
+        check_full_name(label)?;
+        let key = api_key::generate().map_err(|e| AccountError::Store(Error::Internal(e)))?;
+        let now = self.0.clock.now();
+        let expires_at = good_for.map(|time| DateTime::from_millis(now.plus(time).millis()));
+        self.change(|book| {
+            let account = existing(book, login_name)?;
+            if scope == Scope::Admin && !account.roles.iter().any(|role| role == super::ADMIN) {
+                let message =
+                    format!("'{login_name}' has not the role admin: its keys cannot have the scope admin");
+                return Err(AccountError::Invalid(message));
+            }
+            Ok(Some(AccountEvent::KeyCreated(ApiKeyCreated {
+                key_id: key.id.clone(),
+                login_name: login_name.to_owned(),
+                label: label.to_owned(),
+                scope,
+                secret_hash: key.hash,
+                expires_at,
+                by: by.to_owned(),
+            })))
+        })
+        .await?;
+        Ok(key)
+    }
+
+    /// Revokes a key: it is good for nothing from now on.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuchKey`]; the store's.
+    pub async fn revoke_key(&self, id: &str, by: &str) -> Result<(), AccountError> {
+        self.change(|book| {
+            book.key(id).ok_or_else(|| AccountError::NoSuchKey(id.to_owned()))?;
+            let named = ApiKeyNamed { key_id: id.to_owned(), by: by.to_owned() };
+            Ok(Some(AccountEvent::KeyRevoked(named)))
+        })
+        .await
+    }
+
+    /// Decides on what is known, writes what was decided, and waits until it is known.
+    async fn change(
+        &self,
+        mut decide: impl FnMut(&Book) -> Result<Option<AccountEvent>, AccountError>,
+    ) -> Result<(), AccountError> {
+        let Inner { store, ids, stream, .. } = &*self.0;
+        let mut book = self.book().await?;
+        for _ in 0..ATTEMPTS {
+            let Some(event) = decide(&book)? else { return Ok(()) };
+            if book.last().is_none() {
+                self.describe().await?;
+            }
+            let event = event.to_event(ids.next_id());
+            match store.append(stream, book.expected(), vec![event]).await {
+                Ok(appended) => {
+                    self.reach(appended.last_revision).await?;
+                    return Ok(());
+                }
+                Err(Error::WrongExpectedRevision { actual, .. }) if actual > book.last() => {
+                    book = self.reach(actual).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Unavailable("others kept changing accounts at the same time".to_owned()).into())
+    }
+
+    async fn reach(&self, revision: Option<Revision>) -> Result<Arc<Book>, Error> {
+        self.wait(|known| known.whole && known.book.last() >= revision).await
+    }
+
+    /// Says whose the stream is, before it has its first event.
+    async fn describe(&self) -> Result<(), Error> {
+        let Inner { store, ids, stream, .. } = &*self.0;
+        if store.metadata(stream).await?.revision.is_some() {
+            return Ok(());
+        }
+        let admins = || Some(vec!["$admins".to_owned()]);
+        let acl = Acl {
+            read: admins(),
+            write: admins(),
+            delete: admins(),
+            meta_read: admins(),
+            meta_write: admins(),
+        };
+        let metadata = StreamMetadata { acl: Some(acl), ..StreamMetadata::default() };
+        match store.set_metadata(stream, ExpectedState::NoStream, &metadata, ids.next_id()).await {
+            // Somebody else just did.
+            Ok(_) | Err(Error::WrongExpectedRevision { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn existing<'a>(book: &'a Book, login_name: &str) -> Result<&'a Arc<Account>, AccountError> {
+    book.account(login_name).ok_or_else(|| AccountError::NotFound(login_name.to_owned()))
+}
+
+/// A login name is a user's id as well: it stands in permissions and in streams' names.
+///
+/// # Errors
+/// [`AccountError::Invalid`], saying what one looks like.
+pub fn check_login_name(name: &str) -> Result<(), AccountError> {
+    let message = match super::user_id_fault(name) {
+        None => return Ok(()),
+        Some(fault) => fault,
+    };
+    Err(AccountError::Invalid(format!("The login name '{}' {message}", name.escape_debug())))
+}
+
+fn check_full_name(name: &str) -> Result<(), AccountError> {
+    if name.chars().count() <= 256 && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(AccountError::Invalid(
+        "A name for people has at most 256 characters, and no control characters".to_owned(),
+    ))
+}
+
+fn check_roles(roles: &[String]) -> Result<(), AccountError> {
+    let good = |role: &String| {
+        (1..=64).contains(&role.len())
+            && role.bytes().all(|b| b.is_ascii_alphanumeric() || b"$._-".contains(&b))
+    };
+    match roles.iter().find(|role| !good(role)) {
+        None if roles.len() <= 64 => Ok(()),
+        None => Err(AccountError::Invalid("An account has at most 64 roles".to_owned())),
+        Some(role) => Err(AccountError::Invalid(format!(
+            "The role '{}' is none: write 1 to 64 letters, digits and '$._-'",
+            role.escape_debug()
+        ))),
+    }
+}

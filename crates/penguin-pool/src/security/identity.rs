@@ -1,0 +1,335 @@
+//! From credentials to a caller.
+
+use super::{
+    ADMIN, Caller,
+    accounts::{Account, AccountError, Accounts, NewAccount, Scope},
+    api_key,
+    credentials::Credentials,
+    lockout::Lockout,
+    password::{PasswordError, Passwords, Phc},
+    random,
+    tokens::{Issued, TokenError, Tokens},
+};
+use aws_lc_rs::hmac;
+use event_store::{Clock, Error, ErrorCode};
+use lru::LruCache;
+use secrecy::{ExposeSecret as _, SecretString};
+use std::{
+    net::IpAddr,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// For how long, and for how many at once, it is remembered that a password was right: clients of KurrentDB send it with
+/// every call. What is remembered is a keyed hash, and good only while the account's own hash is the same.
+const REMEMBERED_FOR: Duration = Duration::from_secs(600);
+const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+
+/// The account that the first start makes.
+const FIRST_ADMIN: &str = "admin";
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The credentials are not good. The text says what kind they are, and no more.
+    #[error("{0}")]
+    Credentials(String),
+    /// Too many wrong ones came before: again after this time.
+    #[error("Too many failed logins; try again in {} s", seconds(*.0))]
+    Locked(Duration),
+    /// Too many passwords are being checked.
+    #[error("Too many logins at once; try again in 1 s")]
+    Busy,
+    /// The store's answer.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Whole seconds, rounded up.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+impl Refused {
+    /// What this means to a client.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Credentials(_) => ErrorCode::AuthenticationFailed,
+            Self::Locked(_) | Self::Busy => ErrorCode::RateLimited,
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    /// In how many seconds to try again, if that can help.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Locked(time) => Some(seconds(*time).max(1)),
+            Self::Busy => Some(1),
+            Self::Credentials(_) | Self::Store(_) => None,
+        }
+    }
+}
+
+impl From<PasswordError> for Refused {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::Busy,
+            PasswordError::Failed(error) => Self::Store(error),
+        }
+    }
+}
+
+/// What identity is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Whether callers must say who they are; else everybody is the service itself.
+    pub required: bool,
+    /// The accounts and keys.
+    pub accounts: Accounts,
+    /// Which tokens are believed, and how this service's own are signed.
+    pub tokens: Tokens,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Finds out who calls. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Identity(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    required: bool,
+    accounts: Accounts,
+    tokens: Tokens,
+    passwords: Passwords,
+    lockout: Lockout,
+    clock: Arc<dyn Clock>,
+    key: hmac::Key,
+    remembered: Mutex<LruCache<[u8; 32], (Phc, Duration)>>,
+}
+
+impl Identity {
+    /// Nobody is known yet.
+    ///
+    /// # Errors
+    /// A sentence if the system gives no random numbers.
+    pub fn new(parts: Parts) -> Result<Self, String> {
+        let Parts { required, accounts, tokens, clock } = parts;
+        Ok(Self(Arc::new(Inner {
+            required,
+            accounts,
+            tokens,
+            passwords: Passwords::default(),
+            lockout: Lockout::new(Arc::clone(&clock)),
+            clock,
+            key: hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()?),
+            remembered: Mutex::new(LruCache::new(REMEMBERED)),
+        })))
+    }
+
+    /// Whether callers must say who they are.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.0.required
+    }
+
+    /// The accounts and keys.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts {
+        &self.0.accounts
+    }
+
+    /// What hashes passwords.
+    #[must_use]
+    pub fn passwords(&self) -> &Passwords {
+        &self.0.passwords
+    }
+
+    /// The shortest password that an account may get, in characters.
+    #[must_use]
+    pub fn shortest_password(&self) -> usize {
+        if self.0.required { super::SHORTEST_PASSWORD } else { 1 }
+    }
+
+    /// Who these credentials are: with `AUTH_MODE=off` the service itself, whatever they are; else their owner, or
+    /// [`Caller::anonymous`] where there are none.
+    ///
+    /// # Errors
+    /// [`Refused`] for credentials that are not good: they are never nobody's.
+    pub async fn identify(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Caller, Refused> {
+        if !self.0.required {
+            return Ok(Caller::system());
+        }
+        self.judge(credentials, from).await
+    }
+
+    /// Who these credentials are, whether anybody must have some or not.
+    ///
+    /// # Errors
+    /// As [`Identity::identify`].
+    pub async fn judge(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Caller, Refused> {
+        let judged = match credentials {
+            Credentials::None => return Ok(Caller::anonymous()),
+            Credentials::Unreadable => Err(refuse(
+                "The credentials cannot be read: send one of Authorization: Bearer, Basic or ApiKey, or x-api-key",
+            )),
+            Credentials::Basic { login, password } => self
+                .log_in(login, password, from)
+                .await
+                .map(|account| Caller::user(&account.login_name, &account.roles)),
+            Credentials::Bearer(token) => self.bearer(token).await,
+            Credentials::ApiKey(key) => self.api_key(key).await,
+        };
+        if let Err(refused) = &judged {
+            metrics::counter!("auth_refused_total", "reason" => refused.code().slug()).increment(1);
+        }
+        judged
+    }
+
+    /// The account with this login name, if this is its password and it is enabled.
+    ///
+    /// # Errors
+    /// [`Refused`]; of a wrong name, a wrong password and a disabled account the same.
+    pub async fn log_in(
+        &self,
+        login_name: &str,
+        password: &SecretString,
+        from: Option<IpAddr>,
+    ) -> Result<Arc<Account>, Refused> {
+        let wrong = || refuse("The login name or the password is wrong");
+        let account = self.0.accounts.find(login_name).await?;
+        let enabled = account.as_ref().filter(|account| !account.disabled);
+        let tag = self.tag(login_name, password);
+        if let Some(account) = enabled.filter(|account| self.remembers(&tag, account.hash())) {
+            return Ok(Arc::clone(account));
+        }
+        let attempt = self.0.lockout.attempt(login_name, from).map_err(Refused::Locked)?;
+        let hash = account.as_ref().map(|account| account.hash().clone());
+        let right = match self.0.passwords.verify(password.clone(), hash.as_ref()).await {
+            Ok(right) => right,
+            Err(error) => {
+                attempt.was_none();
+                return Err(error.into());
+            }
+        };
+        match (enabled, hash) {
+            (Some(account), Some(hash)) if right => {
+                attempt.succeeded();
+                self.remember(tag, hash);
+                Ok(Arc::clone(account))
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    fn tag(&self, login_name: &str, password: &SecretString) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0.key);
+        context.update(&(login_name.len() as u64).to_be_bytes());
+        context.update(login_name.as_bytes());
+        context.update(password.expose_secret().as_bytes());
+        let mut tag = [0; 32];
+        tag.copy_from_slice(context.sign().as_ref());
+        tag
+    }
+
+    fn remembers(&self, tag: &[u8; 32], hash: &Phc) -> bool {
+        let now = self.0.clock.monotonic();
+        let mut remembered = self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        match remembered.get(tag) {
+            Some((right, since)) if right == hash && now.saturating_sub(*since) < REMEMBERED_FOR => true,
+            Some(_) => {
+                remembered.pop(tag);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn remember(&self, tag: [u8; 32], hash: Phc) {
+        let now = self.0.clock.monotonic();
+        self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(tag, (hash, now));
+    }
+
+    async fn api_key(&self, text: &SecretString) -> Result<Caller, Refused> {
+        let wrong = || refuse("The API key is unknown, revoked or expired");
+        let (id, secret) = api_key::parse(text).ok_or_else(wrong)?;
+        let key = self.0.accounts.find_key(id).await?.ok_or_else(wrong)?;
+        if !key.hash().fits(&secret) || key.expires_at.is_some_and(|end| end <= self.0.clock.now()) {
+            return Err(wrong());
+        }
+        let account = self.0.accounts.find(&key.login_name).await?;
+        let account = account.filter(|account| !account.disabled).ok_or_else(wrong)?;
+        let mut roles = account.roles.clone();
+        if key.scope != Scope::Admin {
+            roles.retain(|role| role != ADMIN);
+        }
+        let caller = Caller::user(&account.login_name, &roles);
+        Ok(if key.scope == Scope::Read { caller.read_only() } else { caller })
+    }
+
+    async fn bearer(&self, token: &SecretString) -> Result<Caller, Refused> {
+        let wrong = |error: TokenError| match error {
+            TokenError::Refused(reason) => refuse(&format!("The token is refused: {reason}")),
+            TokenError::Unavailable(reason) => Refused::Store(Error::Unavailable(reason)),
+        };
+        let verified = self.0.tokens.verify(token).await.map_err(wrong)?;
+        if !verified.own {
+            return Ok(Caller::user(&verified.subject, &verified.roles));
+        }
+        // A token of this service's own says who; what they may do is what their account says now.
+        let account = self.0.accounts.find(&verified.subject).await?;
+        let account = account
+            .filter(|account| !account.disabled && verified.version == Some(account.hash().fingerprint()))
+            .ok_or_else(|| {
+                refuse("The token is refused: its account was disabled, deleted, or got another password")
+            })?;
+        Ok(Caller::user(&account.login_name, &account.roles))
+    }
+
+    /// A token for the owner of a login name and a password.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn issue(
+        &self,
+        login_name: &str,
+        password: &SecretString,
+        from: Option<IpAddr>,
+    ) -> Result<Issued, Refused> {
+        let account = self.log_in(login_name, password, from).await?;
+        let version = account.hash().fingerprint();
+        self.0
+            .tokens
+            .issue(&account.login_name, &account.roles, version)
+            .map_err(|e| Refused::Store(Error::Internal(e)))
+    }
+
+    /// Makes the first account, an administrator with a password made up for it, if there is none of any name. Its login
+    /// name and password, to be shown once.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn first_admin(&self) -> Result<Option<(&'static str, SecretString)>, AccountError> {
+        if !self.0.accounts.all().await?.is_empty() {
+            return Ok(None);
+        }
+        let internal = |e: String| AccountError::Store(Error::Internal(e));
+        let password = SecretString::from(random::password().map_err(internal)?);
+        let hash = self.0.passwords.hash(password.clone()).await.map_err(|e| internal(e.to_string()))?;
+        let account = NewAccount {
+            login_name: FIRST_ADMIN.to_owned(),
+            full_name: "Administrator".to_owned(),
+            roles: vec![ADMIN.to_owned()],
+            hash,
+        };
+        let made = self.0.accounts.create_first(&account).await?;
+        Ok(made.then_some((FIRST_ADMIN, password)))
+    }
+}
+
+fn refuse(message: &str) -> Refused {
+    Refused::Credentials(message.to_owned())
+}

@@ -1,0 +1,193 @@
+//! HTTP: what credentials are good for, and how they are refused.
+
+use crate::bed::{Bed, PASSWORD, ask, read, refused};
+use penguin_pool::security::accounts::Scope;
+use serde_json::json;
+use std::time::Duration;
+use test_support::TestService;
+
+#[tokio::test]
+async fn who_says_nothing_is_asked_and_told_how() {
+    let bed = Bed::start().await;
+    for path in [
+        "/api/streams/browse",
+        "/api/streams/all/subscribe",
+        "/api/status",
+        "/metrics",
+        "/kurrentdb/info",
+        "/nothing",
+    ] {
+        let response = bed.service.get(path).send().await.unwrap();
+        let challenges: Vec<_> = response
+            .headers()
+            .get_all("www-authenticate")
+            .iter()
+            .map(|v| v.to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            challenges,
+            [
+                r#"Bearer realm="penguin-pool""#,
+                r#"Basic realm="penguin-pool", charset="UTF-8""#,
+                r#"ApiKey realm="penguin-pool""#
+            ],
+            "{path}"
+        );
+        assert!(response.headers().contains_key("x-request-id"));
+        refused(401, "authentication-failed", &read(response).await);
+    }
+}
+
+#[tokio::test]
+async fn health_and_documents_ask_nobody_and_look_at_no_credentials() {
+    let bed = Bed::start().await;
+    for path in ["/health", "/health/live", "/health/ready", "/health/kurrentdb", "/api/docs-json"] {
+        let plain = bed.service.get(path).send().await.unwrap();
+        assert_eq!(plain.status(), 200, "{path}");
+        let wrong = bed.service.get(path).basic_auth("ada", Some("wrong")).send().await.unwrap();
+        assert_eq!(wrong.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_a_token_and_a_key_are_good() {
+    let bed = Bed::start().await;
+    assert_eq!(ask(bed.browse().basic_auth("bob", Some(PASSWORD))).await.0, 200);
+    let token = bed.token("bob").await;
+    assert_eq!(ask(bed.browse().bearer_auth(&token)).await.0, 200);
+    let (_, key) = bed.key("bob", Scope::Read, None).await;
+    assert_eq!(ask(bed.browse().header("x-api-key", &key)).await.0, 200);
+    assert_eq!(ask(bed.browse().header("authorization", format!("ApiKey {key}"))).await.0, 200);
+}
+
+#[tokio::test]
+async fn bad_credentials_are_never_nobodys_and_say_no_more_than_that() {
+    let bed = Bed::start().await;
+    bed.service.service.identity().accounts().set_enabled("bob", false, "ada").await.unwrap();
+    let wrong = ask(bed.browse().basic_auth("ada", Some("wrong"))).await;
+    let unknown = ask(bed.browse().basic_auth("eve", Some(PASSWORD))).await;
+    let disabled = ask(bed.browse().basic_auth("bob", Some(PASSWORD))).await;
+    let message = refused(401, "authentication-failed", &wrong);
+    assert_eq!(message, refused(401, "authentication-failed", &unknown));
+    assert_eq!(message, refused(401, "authentication-failed", &disabled));
+    let (id, key) = bed.key("ada", Scope::Read, None).await;
+    for request in [
+        bed.browse().header("authorization", "Digest x"),
+        bed.browse().header("authorization", "Bearer"),
+        bed.browse().bearer_auth("a.b.c"),
+        bed.browse().header("x-api-key", format!("pp_{id}_wrong")),
+        bed.browse().header("x-api-key", key.to_uppercase()),
+        bed.browse().basic_auth("ada", Some(PASSWORD)).header("x-api-key", &key),
+        // A feed and a handshake are refused as anything else is.
+        bed.service.get("/api/streams/all/subscribe").bearer_auth("a.b.c"),
+        bed.service.get("/socket.io/?EIO=4&transport=polling").bearer_auth("a.b.c"),
+        bed.service.get("/ws/health").bearer_auth("a.b.c"),
+    ] {
+        refused(401, "authentication-failed", &ask(request).await);
+    }
+}
+
+#[tokio::test]
+async fn keys_end_when_they_are_revoked_expired_or_their_account_is_gone() {
+    let bed = Bed::start().await;
+    let accounts = bed.service.service.identity().accounts();
+    let hour = Duration::from_secs(3600);
+    let (revoked, first) = bed.key("bob", Scope::Read, None).await;
+    let (_, second) = bed.key("bob", Scope::Read, Some(hour)).await;
+    let (_, third) = bed.key("bob", Scope::Read, None).await;
+    let good = async |key: &str| ask(bed.browse().header("x-api-key", key)).await.0 == 200;
+    assert!(good(&first).await && good(&second).await && good(&third).await);
+    accounts.revoke_key(&revoked, "ada").await.unwrap();
+    assert!(!good(&first).await);
+    bed.clock.advance(hour - Duration::from_millis(1));
+    assert!(good(&second).await);
+    bed.clock.advance(Duration::from_millis(1));
+    assert!(!good(&second).await && good(&third).await);
+    accounts.set_enabled("bob", false, "ada").await.unwrap();
+    assert!(!good(&third).await);
+    accounts.set_enabled("bob", true, "ada").await.unwrap();
+    assert!(good(&third).await);
+    accounts.delete("bob", "ada").await.unwrap();
+    bed.add("bob", &[]).await;
+    assert!(!good(&third).await, "the new bob is not the old one");
+}
+
+#[tokio::test]
+async fn who_guesses_is_locked_out_and_who_knows_is_not() {
+    let bed = Bed::start().await;
+    assert_eq!(ask(bed.browse().basic_auth("ada", Some(PASSWORD))).await.0, 200);
+    for _ in 0..5 {
+        refused(401, "authentication-failed", &ask(bed.browse().basic_auth("bob", Some("wrong"))).await);
+    }
+    let locked = bed.browse().basic_auth("bob", Some(PASSWORD)).send().await.unwrap();
+    assert_eq!(locked.headers()["retry-after"], "1");
+    refused(429, "rate-limited", &read(locked).await);
+    refused(
+        429,
+        "rate-limited",
+        &ask(bed.service.post("/api/auth/token").basic_auth("bob", Some(PASSWORD))).await,
+    );
+    assert_eq!(ask(bed.browse().basic_auth("ada", Some(PASSWORD))).await.0, 200);
+    bed.clock.advance(Duration::from_secs(1));
+    assert_eq!(ask(bed.browse().basic_auth("bob", Some(PASSWORD))).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_password_that_was_right_is_wrong_once_it_is_another() {
+    let bed = Bed::start().await;
+    let identity = bed.service.service.identity();
+    let token = bed.token("bob").await;
+    assert_eq!(ask(bed.browse().basic_auth("bob", Some(PASSWORD))).await.0, 200);
+    let hash = identity.passwords().hash("battery staple".into()).await.unwrap();
+    identity.accounts().set_password("bob", hash, "ada").await.unwrap();
+    refused(401, "authentication-failed", &ask(bed.browse().basic_auth("bob", Some(PASSWORD))).await);
+    refused(401, "authentication-failed", &ask(bed.browse().bearer_auth(&token)).await);
+    assert_eq!(ask(bed.browse().basic_auth("bob", Some("battery staple"))).await.0, 200);
+}
+
+#[tokio::test]
+async fn accounts_outlive_the_service() {
+    let store = Bed::store().await;
+    let bed = Bed::on(&[], Some(store.clone())).await;
+    bed.add("ada", &["admin"]).await;
+    let (_, key) = bed.key("ada", Scope::Admin, None).await;
+    let other = Bed::on(&[], Some(store)).await;
+    assert_eq!(ask(other.browse().basic_auth("ada", Some(PASSWORD))).await.0, 200);
+    assert_eq!(ask(other.browse().header("x-api-key", key)).await.0, 200);
+    assert!(other.service.service.identity().first_admin().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_token_route_takes_a_password_and_nothing_else() {
+    let bed = Bed::start().await;
+    let route = || bed.service.post("/api/auth/token");
+    let response = route().basic_auth("bob", Some(PASSWORD)).send().await.unwrap();
+    let (status, body) = read(response).await;
+    assert_eq!((status, &body["success"]), (200, &json!(true)), "{body}");
+    assert_eq!((&body["data"]["tokenType"], &body["data"]["expiresIn"]), (&json!("Bearer"), &json!(3600)));
+    let (_, key) = bed.key("bob", Scope::Read, None).await;
+    let token = bed.token("bob").await;
+    for request in [
+        route(),
+        route().bearer_auth(token),
+        route().header("x-api-key", key),
+        route().basic_auth("bob", Some("wrong")),
+    ] {
+        refused(401, "authentication-failed", &ask(request).await);
+    }
+    bed.clock.advance(Duration::from_secs(3600 + 29));
+    let token = body["data"]["accessToken"].as_str().unwrap();
+    assert_eq!(ask(bed.browse().bearer_auth(token)).await.0, 200, "clocks may be off by a little");
+    bed.clock.advance(Duration::from_secs(1));
+    refused(401, "authentication-failed", &ask(bed.browse().bearer_auth(token)).await);
+}
+
+#[tokio::test]
+async fn where_nobody_is_asked_everybody_is_the_service_itself() {
+    let service = TestService::start().await;
+    for request in
+        [service.get("/api/streams/browse"), service.get("/api/streams/browse").basic_auth("eve", Some("x"))]
+    {
+        assert_eq!(ask(request).await.0, 200);
+    }
+}

@@ -1,0 +1,8 @@
+//! Who calls, over real sockets: with `AUTH_MODE=required`, and without.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
+
+mod bed;
+mod face;
+mod http;
+mod sockets;
