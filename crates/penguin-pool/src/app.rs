@@ -123,7 +123,7 @@ pub fn api(
             store: Arc::<Measured>::clone(&measured),
             clock: Arc::clone(clock),
             ids: Arc::clone(ids),
-            strict: config.environment.is_public(),
+            strict: config.settings.auth_mode == AuthMode::Required,
         })
     });
     let gate = Gate::new(Arc::new(encrypted)).with_audit(audit.clone());

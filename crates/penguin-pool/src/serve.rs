@@ -58,15 +58,7 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     let held = if elsewhere { store::hold(&data).map_err(|e| unopenable(&data, e.into()))? } else { None };
     let store = if elsewhere { config.kurrentdb().shown().to_owned() } else { "embedded".to_owned() };
     let open = config.settings.auth_mode == AuthMode::Off;
-    if open {
-        tracing::warn!(
-            "AUTH_MODE=off: whoever reaches this service may do everything, as the service itself"
-        );
-    } else if config.settings.jwt_signing_secret.is_none() {
-        tracing::warn!(
-            "JWT_SIGNING_SECRET is not set: the tokens that this process gives end with it, and no other instance takes them"
-        );
-    }
+    let signs_for_others = config.settings.jwt_signing_secret.is_some();
     let reached = face.as_ref().and_then(|f| f.local_addr().ok()).filter(|a| open && !a.ip().is_loopback());
     if let Some(address) = reached {
         tracing::warn!(%address, "KurrentDB's protocol lets in whoever reaches it, and it is not on this machine alone");
@@ -90,6 +82,15 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
         begun = beginning => begun?,
     };
     let face = face.map(|listener| service.serve_kurrentdb(listener)).transpose().map_err(failed)?;
+    if open {
+        tracing::warn!(
+            "AUTH_MODE=off: whoever reaches this service may do everything, as the service itself"
+        );
+    } else if !signs_for_others {
+        tracing::warn!(
+            "JWT_SIGNING_SECRET is not set: the tokens that this process gives end with it, and no other instance takes them"
+        );
+    }
     if !open {
         tokio::spawn(first_admin(service.identity().clone()));
     }
