@@ -68,7 +68,7 @@ impl From<std::io::Error> for Failure {
 
 /// The backend of the Penguin Pool lending app: event streams over HTTP, safe on disk.
 #[derive(Debug, Parser)]
-#[command(name = "penguin-pool", version, about, after_help = EXAMPLES, after_long_help = long_help())]
+#[command(name = "penguin-pool", version, after_help = EXAMPLES, after_long_help = long_help())]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

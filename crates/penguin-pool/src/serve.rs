@@ -168,7 +168,7 @@ pub async fn serve_kurrentdb(
     ready: impl FnOnce(&str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let listener = server::bind(host, port).await.map_err(|e| unbindable_face(host, port, &e))?;
+    let listener = server::bind(host, port).await.map_err(|e| unbindable_alone(host, port, &e))?;
     let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
     let opened = store::open_embedded(data, clock.clone(), ids.clone()).await;
     let store = opened.map_err(|e| unopenable(data, e.into()))?;
@@ -234,6 +234,22 @@ fn unbindable_face(host: &Host, port: u16, error: &io::Error) -> Failure {
             format!("KURRENTDB_PORT: this user may not bind {host}:{port}; write a port from 1024 on, or off")
         }
         _ => format!("KURRENTDB_LISTEN: {host}:{port} cannot be bound: {error}"),
+    };
+    Failure { code: FailureCode::Address, message }
+}
+
+/// The same for the protocol served alone, whose place the command line says.
+fn unbindable_alone(host: &Host, port: u16, error: &io::Error) -> Failure {
+    let message = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "--port: {host}:{port} is taken by another program; stop that one, or give another port (0 for any that is free)"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "--port: this user may not bind {host}:{port}; give one from 1024 on, or 0 for any that is free"
+            )
+        }
+        _ => format!("--host: {host}:{port} cannot be bound: {error}"),
     };
     Failure { code: FailureCode::Address, message }
 }

@@ -152,6 +152,14 @@ fn a_port_that_is_taken_is_one_line_and_code_4() {
         )
     );
     assert!(!directory.path().join("data").exists(), "it did not get as far as the data");
+    let line =
+        refused(&command(directory.path(), &[]).args(["kurrentdb", "--port", &port]).output().unwrap(), 4);
+    assert_eq!(
+        line,
+        format!(
+            "--port: 127.0.0.1:{port} is taken by another program; stop that one, or give another port (0 for any that is free)"
+        )
+    );
     let line = refused(&command(directory.path(), &[("HOST", "192.0.2.1")]).output().unwrap(), 4);
     assert_eq!(
         line,

@@ -78,7 +78,8 @@ pub struct AllEventPage {
     /// The events, in the order of reading. A page may hold fewer than `limit`, or none, and not be the last.
     pub events: Vec<Event>,
     /// How many events the store has taken since it was made; the system's only with `system=true`. While the service
-    /// catches up with a large store, some of the system's can be counted all the same.
+    /// catches up with a large store, some of the system's can be counted all the same. To whom not everything may be
+    /// shown: how many there are now that may be, never the system's.
     pub total: u64,
     /// Whether there are more in this direction.
     pub has_more: bool,

@@ -1,7 +1,10 @@
 //! Reading streams, and everything.
 
 use super::{Streams, StreamsError, name, view};
-use crate::security::{BoundStore, Caller};
+use crate::{
+    catalogue::View,
+    security::{BoundStore, Caller},
+};
 use event_store::{
     DEFAULT_PAGE_BYTES, Direction, EventFilter, FilterBy, Position, ReadAll, ReadFrom, ReadStream,
     RecordedEvent, ResolvedEvent, Revision, StreamInfo,
@@ -82,24 +85,26 @@ impl Streams {
             Some(ReadFrom::At(position)) => Some(position.raw()),
             _ => None,
         };
-        let total = self.events_of_all(&store, query.system).await?;
+        let total = self.events_of_all(caller, &store, query.system).await?;
         Ok(AllEventPage { events, total, has_more: next_position.is_some(), next_position })
     }
 }
 
 impl Streams {
     /// How many events the store has taken; without the system's where those are not asked for, which the catalogue
-    /// counts.
-    async fn events_of_all(&self, store: &BoundStore, system: bool) -> Result<u64> {
-        let mut events = store.statistics().await?.events;
-        if !system {
-            // One that has much to catch up with is not waited for: pages of everything must not be slow then.
-            if self.catalogue.lag().await?.events <= NEAR {
-                self.is_stale(store).await?;
-            }
-            events = events.saturating_sub(self.catalogue.system_events());
+    /// counts. To whom not everything may be shown, the catalogue counts what may: how much others write is not told.
+    async fn events_of_all(&self, caller: &Caller, store: &BoundStore, system: bool) -> Result<u64> {
+        if system && caller.is_admin() {
+            return Ok(store.statistics().await?.events);
         }
-        Ok(events)
+        // One that has much to catch up with is not waited for: pages of everything must not be slow then.
+        if self.catalogue.lag().await?.events <= NEAR {
+            self.is_stale(store).await?;
+        }
+        if !caller.is_admin() {
+            return Ok(self.catalogue.statistics(&View::of(caller)).await?.total_events);
+        }
+        Ok(store.statistics().await?.events.saturating_sub(self.catalogue.system_events()))
     }
 }
 

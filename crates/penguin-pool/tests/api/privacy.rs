@@ -197,7 +197,7 @@ async fn a_wrong_key_stops_the_start_and_changes_nothing_and_a_new_one_takes_the
 
     for (key, line) in [
         (OTHER, "ENCRYPTION_KEY: none of its keys is the one"),
-        ("", "ENCRYPTION_KEY: it is not set, and the key store holds the keys of 1 users"),
+        ("", "ENCRYPTION_KEY: it is not set, and the key store holds keys of users (1)"),
         ("abc", "ENCRYPTION_KEY: key 1 of the ring is not 32 bytes"),
     ] {
         let (code, said) = run(&data, key, &["serve"]);

@@ -191,3 +191,30 @@ async fn where_nobody_is_asked_everybody_is_the_service_itself() {
         assert_eq!(ask(request).await.0, 200);
     }
 }
+
+#[tokio::test]
+async fn how_much_others_write_is_not_counted_for_who_may_not_read_it() {
+    let bed = Bed::start().await;
+    for user in ["bob", "carol", "carol"] {
+        let put = bed.service.client.put(format!("{}/api/users/{user}/preferences", bed.service.url));
+        let put = put.basic_auth("ada", Some(PASSWORD)).json(&json!({ "data": { "language": "eo" } }));
+        let (status, body) = ask(put).await;
+        assert!(status < 300, "{body}");
+    }
+    // What is counted is what is shown; the service itself may write between the one and the other.
+    let counted = async |login: &str, query: &str| loop {
+        let page = bed.service.get(&format!("/api/streams/all/events?limit=1000{query}"));
+        let (_, body) = ask(page.basic_auth(login, Some(PASSWORD))).await;
+        let shown = body["data"]["events"].as_array().unwrap().iter();
+        let shown: Vec<_> = shown.filter_map(|event| event["streamId"].as_str()).collect();
+        if body["data"]["total"] == shown.iter().filter(|stream| !stream.starts_with('$')).count() {
+            return shown.iter().filter(|stream| **stream == "user-carol-preferences").count();
+        }
+    };
+    let within = |counted| tokio::time::timeout(Duration::from_secs(30), counted);
+    // The stream's creation, and two updates.
+    assert_eq!(within(counted("ada", "")).await.expect("what an administrator is told is right"), 3);
+    for query in ["", "&system=true"] {
+        assert_eq!(within(counted("bob", query)).await.expect("others' events are counted"), 0);
+    }
+}

@@ -76,7 +76,7 @@ impl Keys {
             return match kept.len() {
                 0 => Ok(keys),
                 users => Err(KeysError::Unfit(format!(
-                    "ENCRYPTION_KEY: it is not set, and the key store holds the keys of {users} users; write the key that wrapped them"
+                    "ENCRYPTION_KEY: it is not set, and the key store holds keys of users ({users}); write the key that wrapped them"
                 ))),
             };
         };
