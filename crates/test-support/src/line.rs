@@ -5,7 +5,7 @@ use event_store::{
     ReadAll, ReadFrom, ReadStream, Result, Revision, StoreId, StoreState, StoreStatistics, StreamInfo,
     StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription,
 };
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
@@ -22,6 +22,16 @@ pub struct Line {
     closed: AtomicBool,
     forbidden: Mutex<Vec<StreamName>>,
     followed: Mutex<Vec<(StreamName, ReadFrom<Revision>)>>,
+    meanwhile: Mutex<Option<Meanwhile>>,
+}
+
+/// What happens in between.
+struct Meanwhile(BoxFuture<'static, ()>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
 }
 
 impl Line {
@@ -34,6 +44,23 @@ impl Line {
             closed: AtomicBool::new(false),
             forbidden: Mutex::default(),
             followed: Mutex::default(),
+            meanwhile: Mutex::default(),
+        }
+    }
+
+    /// Does this just before the next question about a stream reaches the store, as another process may; what describes a
+    /// stream is not meant.
+    pub fn meanwhile(&self, deed: impl Future<Output = ()> + Send + 'static) {
+        *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(Meanwhile(deed.boxed()));
+    }
+
+    async fn wait_for_others(&self, stream: &StreamName) {
+        if stream.is_metastream() {
+            return;
+        }
+        let deed = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Meanwhile(deed)) = deed {
+            deed.await;
         }
     }
 
@@ -122,6 +149,7 @@ impl EventStore for Line {
     async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
         self.there()?;
         self.may_read(stream)?;
+        self.wait_for_others(stream).await;
         self.store.read_stream(stream, read).await
     }
     async fn read_all(&self, read: ReadAll) -> Result<AllPage> {
@@ -130,6 +158,7 @@ impl EventStore for Line {
     }
     async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
         self.there()?;
+        self.wait_for_others(stream).await;
         self.store.stream_info(stream).await
     }
     async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {

@@ -1,7 +1,7 @@
 //! The store as one caller may use it.
 //!
-//! A stream's `$acl` is read from the store each time that it is needed, once a page: what was taken back is gone at once,
-//! on every engine and however many processes write, which no cache could promise. Who may do everything gets the store
+//! A stream's `$acl` is read from the store each time that it is needed, before and after a page: what was taken back is gone
+//! at once, on every engine and however many processes write, which no cache could promise. Who may do everything gets the store
 //! itself and pays nothing.
 //!
 //! What may not be read is left out of `$all`, of followed links and of the streams that the system derives. A stream
@@ -63,6 +63,12 @@ impl Authorized {
             Standing::Ended => None,
         };
         if allows(&self.caller, stream, acl.as_ref(), right) { Ok(()) } else { Err(refused(stream, right)) }
+    }
+
+    /// Judges again what was just read: it may have been written after the right to it was taken back, which was after the
+    /// first look.
+    async fn still(&self, stream: &StreamName) -> Result<()> {
+        self.require(stream, Right::Read).await
     }
 
     async fn standing(&self, stream: &StreamName) -> Result<Standing> {
@@ -199,6 +205,9 @@ impl EventStore for Authorized {
     async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
         self.require(stream, Right::Read).await?;
         let page = self.store.read_stream(stream, read).await?;
+        if !page.events.is_empty() {
+            self.still(stream).await?;
+        }
         Ok(StreamPage { events: self.hide_targets(page.events).await?, ..page })
     }
 
@@ -221,7 +230,9 @@ impl EventStore for Authorized {
 
     async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
         self.require(stream, Right::Read).await?;
-        self.store.stream_info(stream).await
+        let info = self.store.stream_info(stream).await?;
+        self.still(stream).await?;
+        Ok(info)
     }
 
     async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {

@@ -6,7 +6,7 @@ use event_store::{EventFilter, StreamMetadata, SubscriptionMessage, TOMBSTONE_RE
 use futures::FutureExt as _;
 use proptest::prelude::*;
 use std::time::Duration;
-use test_support::{MockClock, SeededIds};
+use test_support::{Line, MockClock, SeededIds};
 use uuid::Uuid;
 
 const STREAMS: [&str; 6] =
@@ -331,6 +331,44 @@ async fn a_subscription_ends_when_the_right_to_read_is_taken_back() {
     let next = tokio::time::timeout(Duration::from_secs(30), of_all.next()).await.unwrap();
     let Some(Ok(SubscriptionMessage::Event(event))) = next else { panic!("{next:?}") };
     assert_eq!(event.original().unwrap().position, last, "what is left out is passed over");
+}
+
+#[tokio::test]
+async fn what_is_written_after_the_right_was_taken_back_is_not_read() {
+    let mut world = World::new();
+    for (first_id, stream, refused) in [(1, "loans-1", true), (101, "user-bob-loans-1", false)] {
+        world.open_to(stream, &["amy"]).await;
+        world.append(stream).await;
+        let line = Arc::new(Line::new(Arc::clone(&world.store)));
+        let bound = Gate::new(Arc::<Line>::clone(&line)).bind(&Caller::user("amy", &[]));
+        let stream = name(stream);
+        let store = Arc::clone(&world.store);
+        let take_back_and_write = |id: u128| {
+            let (store, stream) = (Arc::clone(&store), stream.clone());
+            async move {
+                let acl = Some(Acl { read: Some(vec!["bob".to_owned()]), ..Acl::default() });
+                let metadata = StreamMetadata { acl, ..StreamMetadata::default() };
+                let (first, second) = (Uuid::from_u128(id), Uuid::from_u128(id + 1));
+                store.set_metadata(&stream, ExpectedState::Any, &metadata, first).await.unwrap();
+                let event = NewEvent::json(second, "Secret", "{}");
+                store.append(&stream, ExpectedState::Any, vec![event]).await.unwrap();
+            }
+        };
+        let is_refused = |error: Error| match error {
+            Error::AccessDenied(_) => refused,
+            Error::StreamNotFound(_) => !refused,
+            _ => false,
+        };
+        let shown = bound.read_stream(&stream, ReadStream::forwards(10)).await.unwrap();
+        assert_eq!(shown.events.len(), 1);
+        line.meanwhile(take_back_and_write(first_id));
+        assert!(is_refused(bound.read_stream(&stream, ReadStream::forwards(10)).await.unwrap_err()));
+        world.open_to(stream.as_str(), &["amy"]).await;
+        assert!(bound.stream_info(&stream).await.is_ok());
+        line.meanwhile(take_back_and_write(first_id + 2));
+        assert!(is_refused(bound.stream_info(&stream).await.unwrap_err()));
+        assert!(bound.stream_info(&stream).await.is_err(), "nor later");
+    }
 }
 
 #[tokio::test]
