@@ -1,7 +1,8 @@
 //! Who calls, and the store as that caller may use it.
 
 use base64::Engine as _;
-use event_store::{Capabilities, ErrorCode, EventStore};
+use event_store::{Capabilities, Error, ErrorCode, EventStore, ReadFrom, StreamName, SubscribeStream};
+use futures::StreamExt as _;
 use std::sync::Arc;
 
 /// What a call says of its caller: the `authorization` of its request.
@@ -67,8 +68,42 @@ pub trait Gate: Send + Sync + std::fmt::Debug + 'static {
     /// owner may not come in at all.
     async fn enter(&self, credentials: &Credentials) -> Result<Arc<dyn EventStore>, ErrorCode>;
 
+    /// Whether the owner of these credentials may come in, and read a stream, which need not be there. It is asked for each
+    /// batch that somebody is sent by the node itself and not by a store that is bound to them.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    async fn may_read(&self, credentials: &Credentials, stream: &StreamName) -> Result<(), Refusal> {
+        let store = self.enter(credentials).await.map_err(Refusal::Entrance)?;
+        may_follow(&*store, stream).await.map_err(Refusal::Store)
+    }
+
     /// What the store behind can do. Clients ask before they have said who they are.
     fn capabilities(&self) -> Capabilities;
+}
+
+/// Why somebody may not read a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// They may not come in.
+    Entrance(ErrorCode),
+    /// They may not read it: [`Error::AccessDenied`], or [`Error::StreamNotFound`] where they are not told either that it
+    /// is there. Any other error says that this cannot be told now.
+    Store(Error),
+}
+
+/// Whether a store lets its caller follow a stream, which need not be there.
+pub(crate) async fn may_follow(store: &dyn EventStore, stream: &StreamName) -> Result<(), Error> {
+    let options = SubscribeStream { from: ReadFrom::End, resolve_links: false };
+    // What stands in the way is told at once, or as the first message.
+    let first = match store.subscribe_stream(stream, options).await {
+        Ok(mut messages) => messages.next().await.unwrap_or(Err(Error::Closed)).map(drop),
+        Err(error) => Err(error),
+    };
+    match first {
+        Err(Error::StreamDeleted(_)) => Ok(()),
+        other => other,
+    }
 }
 
 /// Lets everybody in, as an insecure KurrentDB does: credentials are not looked at.
@@ -79,6 +114,10 @@ pub struct OpenGate(pub Arc<dyn EventStore>);
 impl Gate for OpenGate {
     async fn enter(&self, _: &Credentials) -> Result<Arc<dyn EventStore>, ErrorCode> {
         Ok(Arc::clone(&self.0))
+    }
+
+    async fn may_read(&self, _: &Credentials, _: &StreamName) -> Result<(), Refusal> {
+        Ok(())
     }
 
     fn capabilities(&self) -> Capabilities {

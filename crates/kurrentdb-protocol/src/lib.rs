@@ -15,7 +15,7 @@ mod serve;
 mod users;
 
 pub use face::{Face, FaceOptions, Limits, NodeService};
-pub use gate::{Credentials, Gate, OpenGate};
+pub use gate::{Credentials, Gate, OpenGate, Refusal};
 pub use serve::{Served, serve};
 pub use users::{NewUser, UserDetails, UserError, Users};
 

@@ -3,7 +3,7 @@
 use super::users::Managed;
 use crate::{
     config::{Config, EventStoreKind, Host},
-    security::{self, Caller, Gate, Identity, Refused},
+    security::{self, Caller, Gate, Identity, Refused, Right},
 };
 use axum::{
     extract::{Request, State},
@@ -11,8 +11,8 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
-use event_store::{Capabilities, Clock, ErrorCode, EventStore, IdSource};
-use kurrentdb_protocol::{Credentials, Face, FaceOptions, Limits, Served, Users, http};
+use event_store::{Capabilities, Clock, ErrorCode, EventStore, IdSource, StreamName};
+use kurrentdb_protocol::{Credentials, Face, FaceOptions, Limits, Refusal, Served, Users, http};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
@@ -96,6 +96,11 @@ async fn show(State(entrance): State<Arc<Entrance>>, mut request: Request, next:
 impl kurrentdb_protocol::Gate for Entrance {
     async fn enter(&self, credentials: &Credentials) -> Result<Arc<dyn EventStore>, ErrorCode> {
         Ok(self.gate.bind(&self.caller(credentials).await?))
+    }
+
+    async fn may_read(&self, credentials: &Credentials, stream: &StreamName) -> Result<(), Refusal> {
+        let caller = self.caller(credentials).await.map_err(Refusal::Entrance)?;
+        self.gate.require(&caller, stream, Right::Read).await.map_err(Refusal::Store)
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -11,14 +11,20 @@ use super::{
         status,
         subscription::until_closed,
     },
-    may_consume, parse, user,
+    may_consume, parse, unread, user,
 };
-use crate::persistent::{Action, Delivery, GroupError, GroupKey, Handle, Joining};
+use crate::{
+    Credentials, Gate, Refusal,
+    persistent::{Action, Delivery, GroupError, GroupKey, Handle, Joining},
+};
+use event_store::StreamName;
 use futures::{StreamExt, stream, stream::BoxStream};
 use std::sync::Arc;
 use tonic::{Request, Status, Streaming};
 use uuid::Uuid;
 
+/// How many events that are there already are sent after one look at the consumer's rights.
+const BATCH: usize = 256;
 /// How many ids are handed to the group at a time.
 const IDS_AT_ONCE: usize = 1_000;
 /// How much of a reason is kept, in bytes.
@@ -43,7 +49,7 @@ pub(super) async fn consume(
     let Some(first) = messages.message().await? else { return Ok(stream::empty().boxed()) };
     let Opening { key, slots, form } = parse::opening(first)?;
     let groups = services.groups().map_err(|e| status::of_group(&e, &key))?;
-    may_consume(groups, &*store, &key).await?;
+    let streams = may_consume(groups, &*store, &key).await?;
     let permit = Arc::clone(&services.subscriptions)
         .try_acquire_owned()
         .map_err(|_| status::exhausted("Maximum subscriptions reached"))?;
@@ -58,17 +64,51 @@ pub(super) async fn consume(
             subscription_id: key.to_string(),
         })),
     };
+    let gate = Arc::clone(&services.options.gate);
+    let rights = Rights { gate, credentials: Services::credentials(&metadata), streams, key: key.clone() };
     // All of this goes with the stream: then the group knows that the consumer is gone.
     let held = (permit, joined.present, Listening(heard));
-    let sent = stream::unfold((joined.deliveries, held), |(mut deliveries, held)| async move {
-        let delivery = deliveries.recv().await?;
-        Some((delivery, (deliveries, held)))
-    });
+    let sent =
+        stream::unfold((joined.deliveries, rights, held), |(mut deliveries, rights, held)| async move {
+            let mut batch = Vec::new();
+            if deliveries.recv_many(&mut batch, BATCH).await == 0 {
+                return None;
+            }
+            // What is in the batch was written before this is asked: nothing passes that was written after the right was
+            // taken back.
+            let batch: Vec<_> = match rights.hold().await {
+                Ok(()) => batch.into_iter().map(Ok).collect(),
+                Err(refused) => vec![Err(refused)],
+            };
+            Some((stream::iter(batch), (deliveries, rights, held)))
+        });
     let dropped = stream::once(async move { Err(status::of_group(&GroupError::Dropped, &key)) });
     let answers = stream::iter([Ok(confirmation)])
-        .chain(sent.map(move |delivery| Ok(appeared(delivery, form))))
+        .chain(sent.flatten().map(move |delivery| delivery.map(|delivery| appeared(delivery, form))))
         .chain(dropped);
+    // What was refused is the last word.
     Ok(until_closed(answers, services.closing.subscribe()).boxed())
+}
+
+/// What a consumer must be able to do for as long as it is sent something.
+struct Rights {
+    gate: Arc<dyn Gate>,
+    credentials: Credentials,
+    /// The streams that it must be able to read.
+    streams: Vec<StreamName>,
+    key: GroupKey,
+}
+
+impl Rights {
+    async fn hold(&self) -> Result<(), Status> {
+        for stream in &self.streams {
+            self.gate.may_read(&self.credentials, stream).await.map_err(|refusal| match refusal {
+                Refusal::Entrance(code) => status::refused(code),
+                Refusal::Store(error) => unread(&error, &self.key),
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// Stops listening when it is dropped.

@@ -3,7 +3,9 @@
 //!
 //! Who may change or list groups is who may read the stream that holds them. They may consume every group; others those to
 //! a stream that they may follow, unless it is one of the system's or the group resolves links, because what comes then
-//! is from other streams. A group's own reads and writes are the node's.
+//! is from other streams. A group's own reads and writes are the node's, so what its consumers may is asked again for each
+//! batch that they are sent (KurrentDB asks once, when they come): one who may no longer is told so as at the beginning,
+//! and what was meant for them goes to others.
 
 mod answer;
 mod consume;
@@ -19,11 +21,11 @@ use super::{
     status,
 };
 use crate::{
-    Credentials,
+    Credentials, gate,
     persistent::{CONFIG_STREAM, GroupError, GroupKey, Registry},
 };
-use event_store::{Error, EventStore, ReadFrom, ReadStream, StreamName, SubscribeStream};
-use futures::{StreamExt, stream::BoxStream};
+use event_store::{Error, EventStore, ReadStream, StreamName};
+use futures::stream::BoxStream;
 use std::{future::Future, sync::Arc};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
@@ -154,29 +156,35 @@ async fn may_manage(store: &dyn EventStore) -> Result<(), Status> {
     }
 }
 
-/// Whether the caller may be sent a group's events.
-async fn may_consume(groups: &Registry, store: &dyn EventStore, key: &GroupKey) -> Result<(), Status> {
+/// Refuses whoever may not be sent a group's events; tells which streams they must be able to read for that.
+async fn may_consume(
+    groups: &Registry,
+    store: &dyn EventStore,
+    key: &GroupKey,
+) -> Result<Vec<StreamName>, Status> {
+    let named = |name: &str| StreamName::new(name).map_err(|e| status::invalid(e.to_string()));
     let all = key.source.starts_with('$');
+    let mut streams = Vec::new();
     if !all {
-        let stream = StreamName::new(key.source.as_str()).map_err(|e| status::invalid(e.to_string()))?;
-        let options = SubscribeStream { from: ReadFrom::End, resolve_links: false };
-        // The stream need not be there yet. What stands in the way is told at once, or as the first message.
-        let first = match store.subscribe_stream(&stream, options).await {
-            Ok(mut messages) => messages.next().await.unwrap_or(Err(Error::Closed)).map(drop),
-            Err(error) => Err(error),
-        };
-        match first {
-            Ok(()) | Err(Error::StreamDeleted(_)) => {}
-            // To this caller it is as if nothing were there.
-            Err(Error::StreamNotFound(_)) => return Err(status::of_group(&GroupError::Missing, key)),
-            Err(error) => return Err(status::of(&error)),
-        }
+        let stream = named(&key.source)?;
+        gate::may_follow(store, &stream).await.map_err(|error| unread(&error, key))?;
+        streams.push(stream);
     }
     let links = groups.resolves_links(key).await.map_err(|e| status::of_group(&e, key));
     if all || matches!(links, Ok(true)) {
         may_manage(store).await?;
+        streams.push(named(CONFIG_STREAM)?);
     }
-    links.map(drop)
+    links.map(|_| streams)
+}
+
+/// Why somebody is not sent the events of a stream.
+fn unread(error: &Error, key: &GroupKey) -> Status {
+    match error {
+        // To this caller it is as if nothing were there.
+        Error::StreamNotFound(_) => status::of_group(&GroupError::Missing, key),
+        error => status::of(error),
+    }
 }
 
 /// The login name that a call came with.
