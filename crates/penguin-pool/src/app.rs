@@ -14,6 +14,7 @@ use crate::{
     health::{self, Health, Listener, OpenSockets, Probe, ReadModels, WatchedServices, probe},
     http::{self, Context, Documents},
     kurrentdb::{self, Listening, Passage},
+    limits::Allowances,
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
     security::{
         self, Accounts, Caller, Encrypted, Gate, Identity, Keys, Tokens,
@@ -53,7 +54,8 @@ pub struct Parts {
     pub ids: Arc<dyn IdSource>,
 }
 
-/// What finds out who calls, by the settings, with the accounts that this store keeps.
+/// What finds out who calls, by the settings, with the accounts that this store keeps, and a trail to write logins and
+/// changes of accounts down in.
 ///
 /// # Errors
 /// A sentence if a setting names keys that cannot be used.
@@ -62,6 +64,7 @@ pub fn identity(
     store: Arc<dyn EventStore>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
+    audit: Option<Audit>,
 ) -> Result<Identity, String> {
     let tokens = Tokens::new(tokens::Options {
         sources: tokens::Source::of_settings(settings),
@@ -71,9 +74,24 @@ pub fn identity(
         lifetime: settings.jwt_lifetime.get(),
         clock: Arc::clone(&clock),
     })?;
-    let accounts = Accounts::open(store, Arc::clone(&clock), ids).map_err(|e| e.to_string())?;
+    let accounts =
+        Accounts::open(store, Arc::clone(&clock), ids, audit.clone()).map_err(|e| e.to_string())?;
     let required = settings.auth_mode == AuthMode::Required;
-    Identity::new(security::Parts { required, accounts, tokens, clock })
+    let (most, window) = (settings.rate_limit_max_logins.get(), settings.rate_limit_window_ms.get());
+    let logins = Allowances::new(most, window, Arc::clone(&clock));
+    Identity::new(security::Parts { required, accounts, tokens, clock, logins, audit })
+}
+
+/// The trail of who did what, if the settings want one. Call it within a runtime: it starts what writes it.
+#[must_use]
+pub fn trail(
+    settings: &Settings,
+    store: Arc<dyn EventStore>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+) -> Option<Audit> {
+    let strict = settings.auth_mode == AuthMode::Required;
+    settings.audit.then(|| Audit::begin_writing(audit::Parts { store, clock, ids, strict }))
 }
 
 /// The API of a service: what is served, and its documents.
@@ -118,17 +136,11 @@ pub fn api(
     let Parts { config, store, keys, clock, ids } = parts;
     let measured = Arc::new(Measured::new(Arc::clone(store), Arc::clone(clock)));
     let encrypted = Encrypted::new(Arc::<Measured>::clone(&measured), keys.clone());
-    let audit = config.settings.audit.then(|| {
-        Audit::begin_writing(audit::Parts {
-            store: Arc::<Measured>::clone(&measured),
-            clock: Arc::clone(clock),
-            ids: Arc::clone(ids),
-            strict: config.settings.auth_mode == AuthMode::Required,
-        })
-    });
+    let kept_in = Arc::<Measured>::clone(&measured);
+    let audit = trail(&config.settings, kept_in, Arc::clone(clock), Arc::clone(ids));
     let gate = Gate::new(Arc::new(encrypted)).with_audit(audit.clone());
     let its_store = gate.bind(&Caller::system());
-    let identity = identity(&config.settings, its_store, Arc::clone(clock), Arc::clone(ids))?;
+    let identity = identity(&config.settings, its_store, Arc::clone(clock), Arc::clone(ids), audit.clone())?;
     let about = Arc::new(About::new(config, address.port(), Arc::clone(clock)));
     let read_models: Arc<dyn ReadModels> = Arc::new(Followers { catalogue: catalogue.clone() });
     let probe = Probe::new(probe::Parts {
@@ -154,7 +166,7 @@ pub fn api(
     };
     let metrics = Metrics::begin(Arc::clone(clock));
     let uptime = Arc::new(Uptime::new(uptime::Parts {
-        store: gate.bind(&Caller::system()),
+        gate: gate.clone(),
         clock: Arc::clone(clock),
         ids: Arc::clone(ids),
         // The embedded store's directory is locked: nobody else writes there.
@@ -204,7 +216,7 @@ pub fn api(
             .merge(uptime::routes(Arc::clone(&uptime)))
             .merge(security::routes(identity.clone()))
             .merge(kurrentdb::routes(passage))
-            .merge(ops::routes(metrics, read_models))
+            .merge(ops::routes(gate.clone(), metrics, read_models))
     })?;
     let asyncapi = asyncapi::file().map_err(|e| format!("the API's documents cannot be made: {e}"))?;
     let router = router.merge(asyncapi::router(asyncapi.clone()));

@@ -12,6 +12,7 @@ pub mod copy;
 pub mod health;
 pub mod http;
 pub mod kurrentdb;
+pub mod limits;
 pub mod ops;
 pub mod security;
 pub mod serve;

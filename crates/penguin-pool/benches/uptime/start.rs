@@ -7,7 +7,7 @@ use event_store::{
 use event_store_embedded::{Engine, Options as EngineOptions};
 use models::{DateTime, Hours, ServiceState, ServiceStatusChanged};
 use penguin_pool::{
-    security::{Caller, Gate},
+    security::Gate,
     uptime::{
         Options, Parts, Uptime,
         target::{Kind, Target},
@@ -68,8 +68,8 @@ fn uptime(store: &Arc<dyn EventStore>) -> Uptime {
         lease_time: Duration::from_secs(30),
         exclusive: true,
     };
-    let store = Gate::new(Arc::clone(store)).bind(&Caller::system());
-    Uptime::new(Parts { store, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds), options }).unwrap()
+    let gate = Gate::new(Arc::clone(store));
+    Uptime::new(Parts { gate, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds), options }).unwrap()
 }
 
 /// A word a minute up to now, with an outage of five minutes each day.

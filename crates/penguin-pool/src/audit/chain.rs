@@ -126,6 +126,7 @@ mod tests {
             caller: "bob".into(),
             action: action.into(),
             streams: vec!["loans-1".into()],
+            subject: None,
             outcome: "ok".into(),
             request_id: None,
             address: Some("127.0.0.1".into()),

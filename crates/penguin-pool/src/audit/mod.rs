@@ -1,7 +1,8 @@
 //! The trail of who did what: the stream `system-audit`.
 //!
 //! What a caller does with a store is written down by a decorator ([`observed`]) that the gate puts on outermost, so that
-//! it sees refusals too; what is no deed with a store ([`Audit::note`]) is told by whoever does it. Deeds go through a
+//! it sees refusals too; what is no deed with a store is told by whoever does it: logins and refused credentials by
+//! identity, changes of accounts and keys by the accounts. Deeds go through a
 //! bounded queue and are appended in batches, each process's in a chain of its own ([`chain`]). The service's own work,
 //! which no request asked for, is not written down.
 
@@ -20,6 +21,7 @@ use crate::security::{BoundStore, Caller};
 use event_store::{Clock, Error, EventStore, IdSource, StreamName};
 use models::{AuditRecord, DateTime};
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -40,19 +42,37 @@ const QUEUE: usize = 10_000;
 /// How long the end waits for a store that does not write.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How much is kept of what somebody says it is about, in bytes: it may be made up, and as long as they like.
+const LONGEST_SUBJECT: usize = 128;
+
 /// A deed that is to be written down.
 #[derive(Debug)]
 pub struct Deed {
     caller: String,
     action: &'static str,
     streams: Vec<String>,
+    subject: Option<String>,
+    address: Option<IpAddr>,
 }
 
 impl Deed {
     /// Who did what, on which streams.
     #[must_use]
     pub fn new(caller: &str, action: &'static str, streams: Vec<String>) -> Self {
-        Self { caller: caller.to_owned(), action, streams }
+        Self { caller: caller.to_owned(), action, streams, subject: None, address: None }
+    }
+
+    /// The same, about an account or an API key.
+    #[must_use]
+    pub fn about(self, subject: &str) -> Self {
+        let end = subject.floor_char_boundary(LONGEST_SUBJECT);
+        Self { subject: Some(subject[..end].to_owned()), ..self }
+    }
+
+    /// The same, from an address, which counts where the request under way says none.
+    #[must_use]
+    pub fn with_address(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
     }
 }
 
@@ -144,16 +164,19 @@ impl Audit {
             caller: deed.caller,
             action: deed.action.to_owned(),
             streams: deed.streams,
+            subject: deed.subject,
             outcome: "cancelled".to_owned(),
             request_id: origin.as_ref().and_then(|origin| origin.request_id.clone()),
-            address: origin.and_then(|origin| origin.address).map(|address| address.to_string()),
+            address: origin.and_then(|origin| origin.address).or(deed.address).map(|a| a.to_string()),
         };
         Ok(Pending { permit, record: Some(record) })
     }
 
-    /// Writes down what is no deed with a store: a login, say. It is done already, so that it is not refused.
-    pub fn note(&self, caller: &str, action: &'static str, streams: Vec<String>, outcome: &str) {
-        match self.begin(Deed::new(caller, action, streams)) {
+    /// Writes down what is no deed with a store, or was refused before it was one. It is done already, so that it is not
+    /// refused.
+    pub fn note(&self, deed: Deed, outcome: &str) {
+        let (caller, action) = (deed.caller.clone(), deed.action);
+        match self.begin(deed) {
             Ok(pending) => pending.end(outcome),
             Err(error) => {
                 tracing::error!(%error, caller, action, outcome, "a deed could not be written down")
@@ -196,6 +219,14 @@ impl Pending {
         if let Some(record) = &mut self.record {
             outcome.clone_into(&mut record.outcome);
         }
+    }
+
+    /// The same, and who it was, which was not known at its beginning.
+    pub(crate) fn end_as(mut self, caller: &str, outcome: &str) {
+        if let Some(record) = &mut self.record {
+            caller.clone_into(&mut record.caller);
+        }
+        self.end(outcome);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading the trail, and finding what does not fit in it.
 
 use super::{
-    Audit, STREAM,
+    Audit, Deed, STREAM,
     chain::{self, Check},
     stream,
 };
@@ -94,7 +94,7 @@ impl Audit {
     pub async fn page(&self, caller: &Caller, query: AuditQuery) -> Result<AuditPage> {
         if !caller.is_admin() {
             let refused = Error::AccessDenied(stream()?);
-            self.note(caller.id(), "read", vec![STREAM.to_owned()], refused.code().slug());
+            self.note(Deed::new(caller.id(), "read", vec![STREAM.to_owned()]), refused.code().slug());
             return Err(refused);
         }
         // That somebody read it is written down as well.
@@ -142,8 +142,8 @@ fn record(event: &RecordedEvent) -> Option<AuditRecord> {
 }
 
 fn is_filtered(query: &AuditQuery) -> bool {
-    let AuditQuery { caller, action, stream, outcome, date_from, date_to, .. } = query;
-    [caller, action, stream, outcome].iter().any(|text| text.is_some())
+    let AuditQuery { caller, action, stream, subject, outcome, date_from, date_to, .. } = query;
+    [caller, action, stream, subject, outcome].iter().any(|text| text.is_some())
         || date_from.is_some()
         || date_to.is_some()
 }
@@ -153,6 +153,7 @@ fn lets_through(query: &AuditQuery, record: &AuditRecord) -> bool {
     is(&query.caller, &record.caller)
         && is(&query.action, &record.action)
         && is(&query.outcome, &record.outcome)
+        && query.subject.as_ref().is_none_or(|subject| record.subject.as_ref() == Some(subject))
         && query.stream.as_ref().is_none_or(|stream| record.streams.contains(stream))
         && query.date_from.is_none_or(|from| record.at >= from)
         && query.date_to.is_none_or(|to| record.at <= to)

@@ -1,5 +1,8 @@
 use super::*;
-use crate::security::Caller;
+use crate::security::{
+    self, Accounts, Caller, Credentials, Identity, Refused, Tokens, accounts::NewAccount,
+    password::Passwords, tokens,
+};
 use event_store::{
     AllPage, Appended, AppendedMany, Capabilities, Deleted, ExpectedState, NewEvent, ReadAll, ReadStream,
     Result, StoreId, StoreState, StoreStatistics, StreamInfo, StreamPage, StreamWrite, SubscribeAll,
@@ -104,7 +107,7 @@ async fn a_deed_that_is_given_up_is_written_down() {
     let store = model();
     let audit = Audit::begin_writing(parts(&store, true, 2));
     drop(audit.begin(Deed::new("bob", "read", vec!["a".into()])).unwrap());
-    audit.note("bob", "login", Vec::new(), "authentication-failed");
+    audit.note(Deed::new("anonymous", "login", Vec::new()).about("bob"), "authentication-failed");
     audit.stop().await;
     let audit = Audit::begin_writing(parts(&store, true, 3));
     let page = audit.page(&admin(), query("{}")).await.unwrap();
@@ -134,6 +137,50 @@ async fn a_full_queue_refuses_where_it_must_and_counts_elsewhere() {
         let told = verdict.records - 1;
         assert_eq!((told + refused + audit.lost(), verdict.faults.len()), (10, 0));
     }
+}
+
+#[tokio::test]
+async fn who_logs_in_is_refused_where_that_cannot_be_written_down() {
+    let failing = Arc::new(Failing { store: model(), fails: AtomicBool::new(true) });
+    let store: Arc<dyn EventStore> = failing.clone();
+    let audit = Audit::with_queue(parts(&store, true, 2), 2);
+    let clock: Arc<dyn Clock> = Arc::new(MockClock::new());
+    let ids = Arc::new(SeededIds::new(4));
+    let accounts = Accounts::open(model(), Arc::clone(&clock), ids, None).unwrap();
+    let hash = Passwords::default().hash("correct horse".into()).await.unwrap();
+    let (login_name, full_name) = ("bob".to_owned(), String::new());
+    accounts.create(NewAccount { login_name, full_name, roles: Vec::new(), hash }, "system").await.unwrap();
+    let tokens = tokens::Options {
+        sources: Vec::new(),
+        issuer: None,
+        audience: None,
+        secret: None,
+        lifetime: Duration::from_secs(60),
+        clock: Arc::clone(&clock),
+    };
+    let identity = Identity::new(security::Parts {
+        required: true,
+        accounts,
+        tokens: Tokens::new(tokens).unwrap(),
+        clock,
+        logins: None,
+        audit: Some(audit.clone()),
+    });
+    let identity = identity.unwrap();
+    let mut refused = 0;
+    for _ in 0..10 {
+        match identity.issue("bob", &"correct horse".into(), None).await {
+            Ok(_) => {}
+            Err(Refused::Store(Error::Unavailable(_))) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!((1..10).contains(&refused), "{refused}");
+    let key = Credentials::ApiKey("pp_1_2".into());
+    assert!(matches!(identity.identify(&key, None).await, Err(Refused::Store(Error::Unavailable(_)))));
+    failing.fails.store(false, Ordering::SeqCst);
+    audit.stop().await;
+    assert_eq!(verify(&*store).await.unwrap().records, 1 + 10 - refused);
 }
 
 /// A store that does not write for a while.

@@ -70,6 +70,7 @@ impl Writer {
                 caller: "system".to_owned(),
                 action: "begin".to_owned(),
                 streams: Vec::new(),
+                subject: None,
                 outcome: "ok".to_owned(),
                 request_id: None,
                 address: None,

@@ -3,6 +3,7 @@
 use super::{Failure, FailureCode, other, print};
 use crate::{
     app,
+    audit::Audit,
     config::{Config, EventStoreKind},
     security::{
         Identity, SHORTEST_PASSWORD,
@@ -97,10 +98,12 @@ pub(super) enum KeyCommand {
     Ls,
 }
 
-/// The store of the settings, and identity over it.
+/// The store of the settings, and identity over it. Where a trail is kept, what is done here stands in it too, in a chain
+/// of its own.
 struct Opened {
     store: Arc<dyn EventStore>,
     identity: Identity,
+    audit: Option<Audit>,
 }
 
 impl Opened {
@@ -113,12 +116,16 @@ impl Opened {
         let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
         let opened = store::open(config, clock.clone(), ids.clone()).await;
         let store = opened.map_err(|e| unopenable(data, e))?;
-        let identity = app::identity(&config.settings, Arc::clone(&store), clock, ids).map_err(other)?;
-        Ok(Self { store, identity })
+        let audit = app::trail(&config.settings, Arc::clone(&store), clock.clone(), ids.clone());
+        let identity = app::identity(&config.settings, Arc::clone(&store), clock, ids, audit.clone());
+        Ok(Self { store, identity: identity.map_err(other)?, audit })
     }
 
     async fn close(self) -> Result<(), Failure> {
         drop(self.identity);
+        if let Some(audit) = self.audit {
+            audit.stop().await;
+        }
         self.store.close().await.map_err(other)
     }
 }

@@ -78,11 +78,14 @@ settings! {
     log_level: LogFilter = "LOG_LEVEL", Preset::Always("info");
     /// How it is logged.
     log_format: LogFormat = "LOG_FORMAT", Preset::ByReach { local: "pretty", public: "json" };
-    /// The time in which one address has `RATE_LIMIT_MAX_REQUESTS` requests, in milliseconds.
+    /// The time in which one caller has `RATE_LIMIT_MAX_REQUESTS` requests, in milliseconds.
     rate_limit_window_ms: Millis<1, 86_400_000> = "RATE_LIMIT_WINDOW_MS", Preset::Always("60000");
-    /// How many requests one address has in a window; they come back evenly over it. 0 lifts the limit. Health and
-    /// metrics are exempt.
+    /// How many requests one caller has in a window: whoever says who they are, and else an address. They come back evenly
+    /// over it. 0 lifts the limit. Health and metrics are exempt.
     rate_limit_max_requests: Number<0, 1_000_000_000> = "RATE_LIMIT_MAX_REQUESTS", Preset::Always("6000");
+    /// How many times in a window one address may try to log in: have a token given to it, or a password checked. 0 lifts the
+    /// limit.
+    rate_limit_max_logins: Number<0, 1_000_000_000> = "RATE_LIMIT_MAX_LOGINS", Preset::Always("20");
     /// The addresses of reverse proxies whose `X-Forwarded-For` is believed (addresses or networks such as
     /// `10.0.0.0/8`, separated by commas). Without it all callers behind a proxy share one rate limit.
     trusted_proxies: Proxies = "TRUSTED_PROXIES", Preset::Unset;

@@ -29,9 +29,18 @@ impl Managed {
         Err(UserError::Refused(ErrorCode::AuthenticationFailed, message))
     }
 
-    async fn admin(&self, by: &Credentials) -> Result<Caller> {
+    /// The caller, if they may manage accounts. That they may not is written down; what they do is, by the accounts.
+    async fn admin(&self, by: &Credentials, action: &'static str, login_name: &str) -> Result<Caller> {
         let caller = self.caller(by).await?;
-        if caller.is_admin() && caller.may_write() { Ok(caller) } else { Err(denied()) }
+        if caller.is_admin() && caller.may_write() {
+            return Ok(caller);
+        }
+        Err(self.denied(&caller, action, login_name))
+    }
+
+    fn denied(&self, caller: &Caller, action: &'static str, login_name: &str) -> UserError {
+        self.0.note_denied(caller, action, login_name);
+        denied()
     }
 
     async fn hash(&self, password: String) -> Result<Phc> {
@@ -85,7 +94,7 @@ fn told(account: &Account) -> UserDetails {
 #[async_trait::async_trait]
 impl Users for Managed {
     async fn create(&self, by: &Credentials, user: NewUser) -> Result<()> {
-        let by = self.admin(by).await?;
+        let by = self.admin(by, "create-account", &user.login_name).await?;
         let hash = self.hash(user.password).await?;
         let NewUser { login_name, full_name, groups, .. } = NewUser { password: String::new(), ..user };
         let account = NewAccount { login_name, full_name, roles: roles(groups), hash };
@@ -93,7 +102,7 @@ impl Users for Managed {
     }
 
     async fn update(&self, by: &Credentials, user: NewUser) -> Result<()> {
-        let by = self.admin(by).await?;
+        let by = self.admin(by, "update-account", &user.login_name).await?;
         let accounts = self.0.accounts();
         let hash = if user.password.is_empty() { None } else { Some(self.hash(user.password).await?) };
         let updated =
@@ -106,19 +115,20 @@ impl Users for Managed {
     }
 
     async fn delete(&self, by: &Credentials, login_name: &str) -> Result<()> {
-        let by = self.admin(by).await?;
+        let by = self.admin(by, "delete-account", login_name).await?;
         self.0.accounts().delete(login_name, by.id()).await.map_err(failed)
     }
 
     async fn set_enabled(&self, by: &Credentials, login_name: &str, enabled: bool) -> Result<()> {
-        let by = self.admin(by).await?;
+        let action = if enabled { "enable-account" } else { "disable-account" };
+        let by = self.admin(by, action, login_name).await?;
         self.0.accounts().set_enabled(login_name, enabled, by.id()).await.map_err(failed)
     }
 
     async fn details(&self, by: &Credentials, login_name: Option<&str>) -> Result<Vec<UserDetails>> {
         let by = self.caller(by).await?;
         if !by.is_admin() && login_name != Some(by.id()) {
-            return Err(denied());
+            return Err(self.denied(&by, "read-account", login_name.unwrap_or("$all")));
         }
         let all = self.0.accounts().all().await.map_err(|e| refused(e.into()))?;
         match login_name {
@@ -140,7 +150,7 @@ impl Users for Managed {
         let by = self.caller(by).await?;
         // Who guesses at another's password does so under the same lock-out as who logs in.
         if !(by.is_admin() || by.id() == login_name) || !by.may_write() {
-            return Err(denied());
+            return Err(self.denied(&by, "set-password", login_name));
         }
         let known: Option<Arc<Account>> =
             self.0.accounts().find(login_name).await.map_err(|e| refused(e.into()))?;
@@ -157,7 +167,7 @@ impl Users for Managed {
     }
 
     async fn reset_password(&self, by: &Credentials, login_name: &str, new: &str) -> Result<()> {
-        let by = self.admin(by).await?;
+        let by = self.admin(by, "set-password", login_name).await?;
         let hash = self.hash(new.to_owned()).await?;
         self.0.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
     }

@@ -1,10 +1,12 @@
-//! Who calls: from the headers of a request to its [`Caller`](crate::security::Caller), which routes take as an extension.
+//! Who calls, and whether they called too often: from the headers of a request to its
+//! [`Caller`](crate::security::Caller), which routes take as an extension.
 
-use super::rate_limit;
+use super::rate_limit::{self, Limiter};
 use crate::{
     config::Proxies,
     http::{ApiError, CameFrom, credentials, is_open},
-    security::{Credentials, Identity, Refused},
+    limits::Verdict,
+    security::{Caller, Credentials, Denied, Duty, Identity, Refused, permission},
 };
 use axum::{
     extract::{ConnectInfo, Request, State},
@@ -12,59 +14,104 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use event_store::ErrorCode;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What the layer needs.
 #[derive(Debug, Clone)]
 pub struct Doorkeeper {
     identity: Identity,
+    limiter: Option<Limiter>,
     proxies: Proxies,
 }
 
 impl Doorkeeper {
-    /// Lets in whom `identity` knows; `proxies` are believed when they say for whom they ask.
+    /// Lets in whom `identity` knows, as often as `limiter` says; `proxies` are believed when they say for whom they ask.
     #[must_use]
-    pub const fn new(identity: Identity, proxies: Proxies) -> Self {
-        Self { identity, proxies }
+    pub const fn new(identity: Identity, limiter: Option<Limiter>, proxies: Proxies) -> Self {
+        Self { identity, limiter, proxies }
+    }
+
+    /// Finds out who comes to a door, and what they have left of their allowance, if they have one.
+    async fn admit(
+        &self,
+        door: &Door,
+        credentials: Credentials,
+        from: Option<IpAddr>,
+        allowance: &mut Option<Verdict>,
+    ) -> Result<Caller, ApiError> {
+        // Probes must be answered when everything else is refused, and come every few seconds for ever; where credentials
+        // are asked for, guesses at them are counted here too.
+        let uncounted = match door {
+            Door::Open { probe } => *probe,
+            Door::Ajar => false,
+            Door::Closed { probe } => *probe && !self.identity.is_required(),
+        };
+        let limited = self.limiter.as_ref().zip(from).filter(|_| !uncounted);
+        if let Some((limiter, from)) = limited {
+            let verdict = limiter.came(from);
+            *allowance = Some(verdict);
+            rate_limit::refusal(&verdict).map_or(Ok(()), Err)?;
+        }
+        let caller = self.identity.identify(&credentials, from).await?;
+        let must_be_known = matches!(door, Door::Closed { .. });
+        if must_be_known && !caller.is_known() {
+            return Err(missing());
+        }
+        if let Some((limiter, from)) = limited {
+            if matches!(door, Door::Closed { probe: true }) && permission::may(&caller, Duty::SeeMetrics) {
+                limiter.is_free(from);
+                *allowance = None;
+            } else if caller.is_known() && !caller.is_system() {
+                let verdict = limiter.is_of(&caller, from);
+                *allowance = Some(verdict);
+                rate_limit::refusal(&verdict).map_or(Ok(()), Err)?;
+            }
+        }
+        Ok(caller)
     }
 }
 
 /// What is asked of who comes to a path.
 #[derive(Debug, PartialEq, Eq)]
 enum Door {
-    /// Nothing: credentials are not looked at, good or bad.
-    Open,
+    /// Nothing: credentials are not looked at, good or bad. A probe is not counted.
+    Open { probe: bool },
     /// Credentials are looked at if they are there; who has none is nobody. What stands behind asks for them itself.
     Ajar,
-    /// Credentials.
-    Closed,
+    /// Credentials. The request of a probe that may look is not counted once it was let in.
+    Closed { probe: bool },
 }
 
 fn door(path: &str) -> Door {
+    let probe = super::is_probe(path);
     match path {
-        _ if is_open(path) => Door::Open,
+        _ if is_open(path) => Door::Open { probe },
         // Health is for everybody here too, and Socket.IO brings credentials when it connects to a namespace.
         "/ws/health" | "/socket.io" | "/socket.io/" => Door::Ajar,
-        _ => Door::Closed,
+        _ => Door::Closed { probe },
     }
 }
 
-/// Finds out who calls, and refuses whoever must say so and does not, or says it wrongly.
+/// Finds out who calls, and refuses whoever calls too often, or must say who they are and does not, or says it wrongly.
 pub async fn identify(State(doorkeeper): State<Doorkeeper>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let from = peer.map(|peer| rate_limit::caller(peer, request.headers(), &doorkeeper.proxies));
-    let identity = &doorkeeper.identity;
     let door = door(request.uri().path());
-    let credentials = if door == Door::Open { Credentials::None } else { credentials(request.headers()) };
-    match identity.identify(&credentials, from).await {
-        Ok(caller) if door == Door::Closed && !caller.is_known() => missing().into_response(),
+    let is_open = matches!(door, Door::Open { .. });
+    let credentials = if is_open { Credentials::None } else { credentials(request.headers()) };
+    let mut allowance = None;
+    let mut response = match doorkeeper.admit(&door, credentials, from, &mut allowance).await {
         Ok(caller) => {
             request.extensions_mut().insert(CameFrom(from));
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(refused) => ApiError::from(refused).into_response(),
+        Err(refused) => refused.into_response(),
+    };
+    if let Some(verdict) = allowance {
+        rate_limit::tell(&verdict, response.headers_mut());
     }
+    response
 }
 
 fn missing() -> ApiError {
@@ -86,6 +133,12 @@ impl From<Refused> for ApiError {
     }
 }
 
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        Self::new(ErrorCode::PermissionDenied, denied.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +146,7 @@ mod tests {
     #[test]
     fn a_path_that_only_looks_like_an_open_one_is_closed() {
         for open in ["/health", "/health/ready", "/api/docs", "/api/auth/token"] {
-            assert_eq!(door(open), Door::Open, "{open}");
+            assert!(matches!(door(open), Door::Open { .. }), "{open}");
         }
         for closed in [
             "/healthy",
@@ -105,7 +158,7 @@ mod tests {
             "/api/status",
             "/socket.io/x",
         ] {
-            assert_eq!(door(closed), Door::Closed, "{closed}");
+            assert!(matches!(door(closed), Door::Closed { .. }), "{closed}");
         }
     }
 }

@@ -6,12 +6,11 @@
 //! 2. access log and metrics ([`access`]): they see the answer as the caller does;
 //! 3. security headers, CORS ([`headers`]): a browser can read refusals;
 //! 4. compression; feeds are left alone;
-//! 5. rate limit ([`rate_limit`]): before anything is spent on the request;
-//!    (around it, where a trail is kept: where a request comes from, [`origin`](crate::audit::origin));
-//! 6. who calls ([`authenticate`]): sockets are asked too;
-//! 7. shutdown, concurrency and time limits ([`load`]);
-//! 8. feeds ([`feeds`]): their number, and their end at shutdown;
-//! 9. the API itself, which catches panics and limits bodies.
+//! 5. who calls ([`authenticate`]), and how often ([`rate_limit`]): before anything else is spent on the request; sockets
+//!    are asked too (around it, where a trail is kept: where a request comes from, [`origin`](crate::audit::origin));
+//! 6. shutdown, concurrency and time limits ([`load`]);
+//! 7. feeds ([`feeds`]): their number, and their end at shutdown;
+//! 8. the API itself, which catches panics and limits bodies.
 
 pub mod access;
 pub mod authenticate;
@@ -75,11 +74,10 @@ pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
     api = api.merge(sockets);
     // Which methods a path takes is told to everybody.
     let known = api.clone();
-    let doorkeeper = authenticate::Doorkeeper::new(identity.clone(), settings.trusted_proxies.clone());
+    let limiter = rate_limit::Limiter::new(settings, Arc::clone(clock));
+    let doorkeeper =
+        authenticate::Doorkeeper::new(identity.clone(), limiter, settings.trusted_proxies.clone());
     api = api.layer(from_fn_with_state(doorkeeper, authenticate::identify));
-    if let Some(limiter) = rate_limit::Limiter::new(settings, Arc::clone(clock)) {
-        api = api.layer(from_fn_with_state(Arc::new(limiter), rate_limit::limit));
-    }
     if settings.audit {
         let proxies = settings.trusted_proxies.clone();
         api = api.layer(from_fn_with_state(proxies, audit::origin::observe));

@@ -1,14 +1,22 @@
 //! From credentials to a caller.
+//!
+//! Where a trail is kept, each login is in it when the password is really checked, or when a token is given for it, and so
+//! is each refusal of a token, of a key, or of what is none of these. Good tokens and keys are not: what is done with them
+//! is.
 
 use super::{
     ADMIN, Caller,
-    accounts::{Account, AccountError, Accounts, NewAccount, Scope},
+    accounts::{self, Account, AccountError, Accounts, NewAccount, Scope},
     api_key,
     credentials::Credentials,
     lockout::Lockout,
     password::{PasswordError, Passwords, Phc},
     random,
     tokens::{Issued, TokenError, Tokens},
+};
+use crate::{
+    audit::{Audit, Deed, Pending},
+    limits::{Allowances, Whose},
 };
 use aws_lc_rs::hmac;
 use event_store::{Clock, Error, ErrorCode};
@@ -41,6 +49,9 @@ pub enum Refused {
     /// Too many passwords are being checked.
     #[error("Too many logins at once; try again in 1 s")]
     Busy,
+    /// Too many logins came from the address: again after this time.
+    #[error("Too many logins; try again in {} s", seconds(*.0))]
+    TooOften(Duration),
     /// The store's answer.
     #[error(transparent)]
     Store(#[from] Error),
@@ -57,7 +68,7 @@ impl Refused {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Credentials(_) => ErrorCode::AuthenticationFailed,
-            Self::Locked(_) | Self::Busy => ErrorCode::RateLimited,
+            Self::Locked(_) | Self::Busy | Self::TooOften(_) => ErrorCode::RateLimited,
             Self::Store(error) => error.code(),
         }
     }
@@ -66,7 +77,7 @@ impl Refused {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Locked(time) => Some(seconds(*time).max(1)),
+            Self::Locked(time) | Self::TooOften(time) => Some(seconds(*time).max(1)),
             Self::Busy => Some(1),
             Self::Credentials(_) | Self::Store(_) => None,
         }
@@ -93,6 +104,10 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// How many logins an address may try; nothing for as many as it likes.
+    pub logins: Option<Allowances>,
+    /// Where logins and refusals are written down, if they are.
+    pub audit: Option<Audit>,
 }
 
 /// Finds out who calls. Cloning shares it.
@@ -107,6 +122,8 @@ struct Inner {
     passwords: Passwords,
     lockout: Lockout,
     clock: Arc<dyn Clock>,
+    logins: Option<Allowances>,
+    audit: Option<Audit>,
     key: hmac::Key,
     remembered: Mutex<LruCache<[u8; 32], (Phc, Duration)>>,
 }
@@ -117,7 +134,7 @@ impl Identity {
     /// # Errors
     /// A sentence if the system gives no random numbers.
     pub fn new(parts: Parts) -> Result<Self, String> {
-        let Parts { required, accounts, tokens, clock } = parts;
+        let Parts { required, accounts, tokens, clock, logins, audit } = parts;
         Ok(Self(Arc::new(Inner {
             required,
             accounts,
@@ -125,6 +142,8 @@ impl Identity {
             passwords: Passwords::default(),
             lockout: Lockout::new(Arc::clone(&clock)),
             clock,
+            logins,
+            audit,
             key: hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()?),
             remembered: Mutex::new(LruCache::new(REMEMBERED)),
         })))
@@ -171,25 +190,59 @@ impl Identity {
     /// # Errors
     /// As [`Identity::identify`].
     pub async fn judge(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Caller, Refused> {
-        let judged = match credentials {
+        let mut about = None;
+        let (action, judged) = match credentials {
             Credentials::None => return Ok(Caller::anonymous()),
-            Credentials::Unreadable => Err(refuse(
-                "The credentials cannot be read: send one of Authorization: Bearer, Basic or ApiKey, or x-api-key",
-            )),
-            Credentials::Basic { login, password } => self
-                .log_in(login, password, from)
-                .await
-                .map(|account| Caller::user(&account.login_name, &account.roles)),
-            Credentials::Bearer(token) => self.bearer(token).await,
-            Credentials::ApiKey(key) => self.api_key(key).await,
+            Credentials::Unreadable => (
+                Some("credentials"),
+                Err(refuse(
+                    "The credentials cannot be read: send one of Authorization: Bearer, Basic or ApiKey, or x-api-key",
+                )),
+            ),
+            Credentials::Basic { login, password } => {
+                let account = self.log_in(login, password, from).await;
+                // It was written down there.
+                (None, account.map(|account| Caller::user(&account.login_name, &account.roles)))
+            }
+            Credentials::Bearer(token) => (Some("token"), self.bearer(token, &mut about).await),
+            Credentials::ApiKey(key) => (Some("api-key"), self.api_key(key, &mut about).await),
         };
         if let Err(refused) = &judged {
             metrics::counter!("auth_refused_total", "reason" => refused.code().slug()).increment(1);
+            if let Some(action) = action
+                && let Some(pending) = self.begin(action, about.as_deref(), from)?
+            {
+                pending.end(refused.code().slug());
+            }
         }
         judged
     }
 
-    /// The account with this login name, if this is its password and it is enabled.
+    /// Begins what is to be written down, of somebody who is nobody yet.
+    fn begin(
+        &self,
+        action: &'static str,
+        about: Option<&str>,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Pending>, Error> {
+        let Some(audit) = &self.0.audit else { return Ok(None) };
+        let deed = Deed::new(Caller::anonymous().id(), action, Vec::new()).with_address(from);
+        let deed = match about {
+            Some(subject) => deed.about(subject),
+            None => deed,
+        };
+        audit.begin(deed).map(Some)
+    }
+
+    /// Writes down that somebody was not let do something with an account.
+    pub(crate) fn note_denied(&self, caller: &Caller, action: &'static str, login_name: &str) {
+        if let Some(audit) = &self.0.audit {
+            let deed = Deed::new(caller.id(), action, vec![accounts::STREAM.to_owned()]).about(login_name);
+            audit.note(deed, ErrorCode::PermissionDenied.slug());
+        }
+    }
+
+    /// The account with this login name, if this is its password and it is enabled. That it was not long ago is remembered.
     ///
     /// # Errors
     /// [`Refused`]; of a wrong name, a wrong password and a disabled account the same.
@@ -199,14 +252,46 @@ impl Identity {
         password: &SecretString,
         from: Option<IpAddr>,
     ) -> Result<Arc<Account>, Refused> {
-        let wrong = || refuse("The login name or the password is wrong");
-        let account = self.0.accounts.find(login_name).await?;
-        let enabled = account.as_ref().filter(|account| !account.disabled);
-        let tag = self.tag(login_name, password);
-        if let Some(account) = enabled.filter(|account| self.remembers(&tag, account.hash())) {
-            return Ok(Arc::clone(account));
+        match self.remembered(login_name, password).await? {
+            Some(account) => Ok(account),
+            None => self.attempt(login_name, password, from).await,
+        }
+    }
+
+    /// The same, counted and written down.
+    async fn attempt(
+        &self,
+        login_name: &str,
+        password: &SecretString,
+        from: Option<IpAddr>,
+    ) -> Result<Arc<Account>, Refused> {
+        let pending = self.begin("login", Some(login_name), from)?;
+        let checked = self.check(login_name, password, from).await;
+        if let Some(pending) = pending {
+            match &checked {
+                Ok(account) => pending.end_as(&account.login_name, "ok"),
+                Err(refused) => pending.end(refused.code().slug()),
+            }
+        }
+        checked
+    }
+
+    async fn check(
+        &self,
+        login_name: &str,
+        password: &SecretString,
+        from: Option<IpAddr>,
+    ) -> Result<Arc<Account>, Refused> {
+        if let Some((logins, from)) = self.0.logins.as_ref().zip(from)
+            && let Some(wait) = logins.take(Whose::address(from)).refused
+        {
+            return Err(Refused::TooOften(wait));
+        }
+        if let Some(account) = self.remembered(login_name, password).await? {
+            return Ok(account);
         }
         let attempt = self.0.lockout.attempt(login_name, from).map_err(Refused::Locked)?;
+        let account = self.0.accounts.find(login_name).await?;
         let hash = account.as_ref().map(|account| account.hash().clone());
         let right = match self.0.passwords.verify(password.clone(), hash.as_ref()).await {
             Ok(right) => right,
@@ -215,14 +300,25 @@ impl Identity {
                 return Err(error.into());
             }
         };
-        match (enabled, hash) {
+        match (account.filter(|account| !account.disabled), hash) {
             (Some(account), Some(hash)) if right => {
                 attempt.succeeded();
-                self.remember(tag, hash);
-                Ok(Arc::clone(account))
+                self.remember(self.tag(login_name, password), hash);
+                Ok(account)
             }
-            _ => Err(wrong()),
+            _ => Err(refuse("The login name or the password is wrong")),
         }
+    }
+
+    /// The account with this login name, if it is enabled and it is remembered that this is its password.
+    async fn remembered(
+        &self,
+        login_name: &str,
+        password: &SecretString,
+    ) -> Result<Option<Arc<Account>>, Refused> {
+        let account = self.0.accounts.find(login_name).await?.filter(|account| !account.disabled);
+        let tag = self.tag(login_name, password);
+        Ok(account.filter(|account| self.remembers(&tag, account.hash())))
     }
 
     fn tag(&self, login_name: &str, password: &SecretString) -> [u8; 32] {
@@ -253,9 +349,10 @@ impl Identity {
         self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(tag, (hash, now));
     }
 
-    async fn api_key(&self, text: &SecretString) -> Result<Caller, Refused> {
+    async fn api_key(&self, text: &SecretString, about: &mut Option<String>) -> Result<Caller, Refused> {
         let wrong = || refuse("The API key is unknown, revoked or expired");
         let (id, secret) = api_key::parse(text).ok_or_else(wrong)?;
+        *about = Some(id.to_owned());
         let key = self.0.accounts.find_key(id).await?.ok_or_else(wrong)?;
         if !key.hash().fits(&secret) || key.expires_at.is_some_and(|end| end <= self.0.clock.now()) {
             return Err(wrong());
@@ -270,7 +367,7 @@ impl Identity {
         Ok(if key.scope == Scope::Read { caller.read_only() } else { caller })
     }
 
-    async fn bearer(&self, token: &SecretString) -> Result<Caller, Refused> {
+    async fn bearer(&self, token: &SecretString, about: &mut Option<String>) -> Result<Caller, Refused> {
         let wrong = |error: TokenError| match error {
             TokenError::Refused(reason) => refuse(&format!("The token is refused: {reason}")),
             TokenError::Unavailable(reason) => Refused::Store(Error::Unavailable(reason)),
@@ -280,6 +377,7 @@ impl Identity {
             return Ok(Caller::user(&verified.subject, &verified.roles));
         }
         // A token of this service's own says who; what they may do is what their account says now.
+        *about = Some(verified.subject.clone());
         let account = self.0.accounts.find(&verified.subject).await?;
         let account = account
             .filter(|account| !account.disabled && verified.version == Some(account.hash().fingerprint()))
@@ -289,7 +387,7 @@ impl Identity {
         Ok(Caller::user(&account.login_name, &account.roles))
     }
 
-    /// A token for the owner of a login name and a password.
+    /// A token for the owner of a login name and a password. It counts as a login also where the password is remembered.
     ///
     /// # Errors
     /// [`Refused`].
@@ -299,7 +397,7 @@ impl Identity {
         password: &SecretString,
         from: Option<IpAddr>,
     ) -> Result<Issued, Refused> {
-        let account = self.log_in(login_name, password, from).await?;
+        let account = self.attempt(login_name, password, from).await?;
         let version = account.hash().fingerprint();
         self.0
             .tokens

@@ -4,11 +4,12 @@
 //! taken back. Beyond what is free, each failure doubles the time until the next is looked at. An account is told apart
 //! by its name whether it exists or not. What is counted is in memory, and bounded: what was not touched for longest goes.
 
+use crate::limits::network;
 use event_store::Clock;
 use lru::LruCache;
 use std::{
     hash::{BuildHasher as _, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -132,14 +133,6 @@ impl Attempt<'_> {
                 count.until = until;
             }
         }
-    }
-}
-
-/// An address; for IPv6 the network that one customer is given, of which he can use any address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
-        v4 => v4,
     }
 }
 

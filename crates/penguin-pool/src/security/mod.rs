@@ -30,11 +30,11 @@ pub mod permission;
 
 pub use encrypted::Encrypted;
 pub use keys::Keys;
-pub use permission::Right;
+pub use permission::{Denied, Duty, Right};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Deed};
 use authorized::Authorized;
-use event_store::{EventStore, StreamName};
+use event_store::{ErrorCode, EventStore, StreamName};
 use std::sync::Arc;
 
 /// Who makes a call, and which roles they have. Cloning is cheap.
@@ -180,9 +180,25 @@ impl Gate {
         }
         let allowed = self.authorized(caller).require(stream, right).await;
         if let (Some(audit), Err(error)) = (&self.audit, &allowed) {
-            audit.note(caller.id(), "require", vec![stream.as_str().to_owned()], error.code().slug());
+            let deed = Deed::new(caller.id(), "require", vec![stream.as_str().to_owned()]);
+            audit.note(deed, error.code().slug());
         }
         allowed
+    }
+
+    /// Refuses what `caller` may not do with the service itself, and writes the refusal down.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn require_duty(&self, caller: &Caller, duty: Duty) -> Result<(), Denied> {
+        if permission::may(caller, duty) {
+            return Ok(());
+        }
+        if let Some(audit) = &self.audit {
+            let deed = Deed::new(caller.id(), duty.action(), Vec::new());
+            audit.note(deed, ErrorCode::PermissionDenied.slug());
+        }
+        Err(Denied(duty))
     }
 
     fn authorized(&self, caller: &Caller) -> Authorized {

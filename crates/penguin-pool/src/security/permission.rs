@@ -44,6 +44,53 @@ impl Right {
     }
 }
 
+/// Something of the service itself, of which no stream's permissions speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Duty {
+    /// See what is counted: administrators, and whoever has the role [`METRICS`], by any credentials.
+    SeeMetrics,
+    /// Have the watched services checked, which becomes their history: administrators.
+    CheckServices,
+    /// Make the watched services' streams: administrators.
+    MakeStreams,
+}
+
+/// The role of those who may see what is counted: a scraper's account needs no other.
+pub const METRICS: &str = "metrics";
+
+impl Duty {
+    /// What it is called in the trail.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::SeeMetrics => "see-metrics",
+            Self::CheckServices => "check-services",
+            Self::MakeStreams => "make-streams",
+        }
+    }
+
+    const fn refusal(self) -> &'static str {
+        match self {
+            Self::SeeMetrics => "Only administrators and accounts with the role metrics may see this",
+            Self::CheckServices | Self::MakeStreams => "Only administrators may do this",
+        }
+    }
+}
+
+/// Why somebody may not do something with the service itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.refusal())]
+pub struct Denied(pub Duty);
+
+/// Whether `caller` may do something with the service itself.
+#[must_use]
+pub fn may(caller: &Caller, duty: Duty) -> bool {
+    match duty {
+        Duty::SeeMetrics => caller.is_admin() || caller.roles().iter().any(|role| role == METRICS),
+        Duty::CheckServices | Duty::MakeStreams => caller.is_admin() && caller.may_write(),
+    }
+}
+
 /// Whether `caller` has `right` on `stream`, of which `acl` is said.
 #[must_use]
 pub fn allows(caller: &Caller, stream: &StreamName, acl: Option<&Acl>, right: Right) -> bool {

@@ -9,6 +9,7 @@ use super::{
     watch::{Answer, Request, Seen, describe, look, millis},
     words,
 };
+use crate::security::{Caller, Denied, Duty};
 use models::{
     CurrentStatus, CurrentStatuses, DateTime, Hours, ServiceCheckResult, ServiceIncidents, ServiceState,
     ServiceTimeline, ServiceUptime, ServiceUptimeIncident, ServiceUptimeRecord, ServiceUptimeSummary,
@@ -183,7 +184,11 @@ impl Uptime {
     }
 
     /// Checks every service now, and records what is seen where this instance keeps the record.
-    pub async fn check(&self) -> StatusCheck {
+    ///
+    /// # Errors
+    /// [`Denied`] to whoever does not administer the service: what is seen becomes its history.
+    pub async fn check(&self, caller: &Caller) -> Result<StatusCheck, Denied> {
+        self.gate.require_duty(caller, Duty::CheckServices)?;
         let _one_at_a_time = self.checking.lock().await;
         let checks = self.board.services().iter().map(async |service| {
             let sender =
@@ -198,11 +203,16 @@ impl Uptime {
             Some(result(service, seen, recorded))
         });
         let results = futures::future::join_all(checks).await.into_iter().flatten().collect();
-        StatusCheck { timestamp: self.now(), message: "Manual status check completed".to_owned(), results }
+        let message = "Manual status check completed".to_owned();
+        Ok(StatusCheck { timestamp: self.now(), message, results })
     }
 
     /// Makes the services' streams where they are missing. Safe to repeat.
-    pub async fn create_streams(&self) -> UptimeStreams {
+    ///
+    /// # Errors
+    /// [`Denied`] to whoever does not administer the service.
+    pub async fn create_streams(&self, caller: &Caller) -> Result<UptimeStreams, Denied> {
+        self.gate.require_duty(caller, Duty::MakeStreams)?;
         let mut results = Vec::new();
         for service in self.board.services() {
             let made = self.recorder.make_stream(service).await;
@@ -214,7 +224,8 @@ impl Uptime {
                 error: made.err().map(|e| describe(&e)),
             });
         }
-        UptimeStreams { timestamp: self.now(), message: "Stream creation completed".to_owned(), results }
+        let message = "Stream creation completed".to_owned();
+        Ok(UptimeStreams { timestamp: self.now(), message, results })
     }
 
     /// Writes to the event store and reads back, now.

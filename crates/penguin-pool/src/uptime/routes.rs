@@ -4,6 +4,7 @@ use super::{answers::UptimeError, service::Uptime};
 use crate::{
     endpoint,
     http::{ApiError, Routes, Svg, ValidPath, ValidQuery},
+    security::Caller,
 };
 use axum::{Json, extract::State};
 use event_store::ErrorCode;
@@ -67,10 +68,10 @@ struct BadgePath {
 endpoint! {
     /// Makes the services' streams where they are missing.
     ///
-    /// Safe to repeat. The service makes them itself when it first records something.
-    []
-    async fn create_uptime_streams(State(uptime): Service) -> Json<UptimeStreams> {
-        Json(uptime.create_streams().await)
+    /// Safe to repeat, and for administrators. The service makes them itself when it first records something.
+    [PermissionDenied]
+    async fn create_uptime_streams(State(uptime): Service, caller: Caller) -> Result<Json<UptimeStreams>, ApiError> {
+        Ok(Json(uptime.create_streams(&caller).await?))
     }
 }
 
@@ -85,10 +86,10 @@ endpoint! {
 endpoint! {
     /// Checks every service now.
     ///
-    /// What is seen counts towards each service's state as any other check does, and is recorded.
-    []
-    async fn check_services(State(uptime): Service) -> Json<StatusCheck> {
-        Json(uptime.check().await)
+    /// What is seen counts towards each service's state as any other check does, and is recorded: for administrators.
+    [PermissionDenied]
+    async fn check_services(State(uptime): Service, caller: Caller) -> Result<Json<StatusCheck>, ApiError> {
+        Ok(Json(uptime.check(&caller).await?))
     }
 }
 

@@ -13,7 +13,10 @@ use super::{
         Watcher, client,
     },
 };
-use crate::{config::Settings, security::BoundStore};
+use crate::{
+    config::Settings,
+    security::{Caller, Gate},
+};
 use event_store::{Clock, IdSource};
 use models::DateTime;
 use std::{
@@ -35,8 +38,8 @@ const END_WITHIN: Duration = Duration::from_secs(3);
 /// What uptime is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// The store, as the service itself may use it.
-    pub store: BoundStore,
+    /// The way to the store, which the service itself uses.
+    pub gate: Gate,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
@@ -91,6 +94,7 @@ impl Options {
 /// Uptime of services: watched, recorded, told. It watches nothing until [`Uptime::start`].
 #[derive(Debug)]
 pub struct Uptime {
+    pub(super) gate: Gate,
     pub(super) board: Arc<Board>,
     pub(super) streams: Streams,
     pub(super) recorder: Arc<Recorder>,
@@ -118,7 +122,8 @@ impl Uptime {
     /// # Errors
     /// A sentence if a service's name makes no stream's name.
     pub fn new(parts: Parts) -> Result<Self, String> {
-        let Parts { store, clock, ids, options } = parts;
+        let Parts { gate, clock, ids, options } = parts;
+        let store = gate.bind(&Caller::system());
         let say = |e: event_store::Error| e.to_string();
         let targets = options.targets.into_iter().map(|target| {
             let stream = service_stream(&target)?;
@@ -137,6 +142,7 @@ impl Uptime {
         let probe = name(PROBE_STREAM).map_err(say)?;
         let store_check = Arc::new(StoreCheck { store, stream: probe, ids: Arc::clone(&ids) });
         Ok(Self {
+            gate,
             board,
             streams,
             recorder,

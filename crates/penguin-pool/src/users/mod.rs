@@ -22,7 +22,7 @@ pub use routes::routes;
 pub use write::Expect;
 
 use crate::{
-    audit::Audit,
+    audit::{Audit, Deed},
     catalogue::Catalogue,
     security::{BoundStore, Caller, Gate, Keys},
 };
@@ -72,7 +72,7 @@ impl Users {
 
     fn note(&self, caller: &Caller, action: &'static str, streams: Vec<String>, outcome: &str) {
         if let Some(audit) = &self.audit {
-            audit.note(caller.id(), action, streams, outcome);
+            audit.note(Deed::new(caller.id(), action, streams), outcome);
         }
     }
 

@@ -13,21 +13,26 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tonic::{Code, Request, Status, transport::Endpoint};
 
-const ADA: &str = "ada:correct-horse@";
-const BOB: &str = "bob:correct-horse@";
+pub(crate) const ADA: &str = "ada:correct-horse@";
+pub(crate) const BOB: &str = "bob:correct-horse@";
 
 async fn start() -> (Bed, SocketAddr) {
     let mut bed = Bed::start().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = bed.service.service.serve_kurrentdb(listener).unwrap();
+    let address = serve(&mut bed).await;
     (bed, address)
+}
+
+/// Serves KurrentDB's protocol too.
+pub(crate) async fn serve(bed: &mut Bed) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    bed.service.service.serve_kurrentdb(listener).unwrap()
 }
 
 fn client(address: SocketAddr, who: &str) -> Client {
     Client::new(format!("kurrentdb://{who}{address}?tls=false").parse().unwrap()).unwrap()
 }
 
-fn operator(address: SocketAddr, who: &str) -> operations::Client {
+pub(crate) fn operator(address: SocketAddr, who: &str) -> operations::Client {
     operations::Client::from(client(address, who))
 }
 

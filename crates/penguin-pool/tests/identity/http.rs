@@ -183,6 +183,43 @@ async fn the_token_route_takes_a_password_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_scraper_needs_a_role_and_no_more_than_a_key_for_reading() {
+    let bed = Bed::on(&[("AUDIT", "true")], None).await;
+    bed.add("ada", &["admin"]).await;
+    bed.add("bob", &[]).await;
+    bed.add("scraper", &["metrics"]).await;
+    let (_, adas) = bed.key("ada", Scope::Admin, None).await;
+    let (_, bobs) = bed.key("bob", Scope::Write, None).await;
+    let (_, scrapers) = bed.key("scraper", Scope::Read, None).await;
+    let metrics = |key: &str| bed.service.get("/metrics").header("x-api-key", key);
+    for key in [&adas, &scrapers] {
+        let answer = metrics(key).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.text().await.unwrap().contains("http_requests_total"));
+    }
+    let message = refused(403, "permission-denied", &ask(metrics(&bobs)).await);
+    assert!(message.contains("the role metrics"), "{message}");
+    for path in ["/api/uptime/check", "/api/uptime/create-streams"] {
+        let asked = bed.service.post(path).header("x-api-key", &scrapers);
+        refused(403, "permission-denied", &ask(asked).await);
+    }
+    let (_, reading) = bed.key("ada", Scope::Read, None).await;
+    let asked = bed.service.post("/api/uptime/check").header("x-api-key", reading);
+    refused(403, "permission-denied", &ask(asked).await);
+    let denied = crate::trail::records(&bed.service, &adas, "outcome=permission-denied", 4).await;
+    let denied: Vec<_> = denied.iter().map(|r| [&r["caller"], &r["action"]]).collect();
+    assert_eq!(
+        denied,
+        [
+            ["bob", "see-metrics"],
+            ["scraper", "check-services"],
+            ["scraper", "make-streams"],
+            ["ada", "check-services"]
+        ]
+    );
+}
+
+#[tokio::test]
 async fn where_nobody_is_asked_everybody_is_the_service_itself() {
     let service = TestService::start().await;
     for request in

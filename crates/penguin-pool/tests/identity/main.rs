@@ -5,4 +5,6 @@
 mod bed;
 mod face;
 mod http;
+mod limits;
 mod sockets;
+mod trail;

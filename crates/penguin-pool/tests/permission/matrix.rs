@@ -170,9 +170,9 @@ fn matrix() -> Vec<Row> {
         fixed!("GET", "/health/kurrentdb", EVERYBODY),
         fixed!("GET", "/health/comprehensive", EVERYBODY),
         fixed!("GET", "/api/status", KNOWN),
-        fixed!("POST", "/api/uptime/create-streams", KNOWN),
+        fixed!("POST", "/api/uptime/create-streams", ADMINS),
         fixed!("GET", "/api/uptime/test-kurrentdb", KNOWN),
-        fixed!("POST", "/api/uptime/check", KNOWN),
+        fixed!("POST", "/api/uptime/check", ADMINS),
         fixed!("GET", "/api/uptime/summary", KNOWN),
         row("GET /api/uptime/service/{serviceName}", KNOWN, |_| "/api/uptime/service/http".to_owned()),
         row("GET /api/uptime/timeline/{serviceName}", KNOWN, |_| "/api/uptime/timeline/http".to_owned()),
@@ -188,7 +188,7 @@ fn matrix() -> Vec<Row> {
         }),
         // It takes a password and nothing else: see identity's own tests.
         fixed!("POST", "/api/auth/token", [401; 7]),
-        fixed!("GET", "/metrics", KNOWN),
+        fixed!("GET", "/metrics", ADMINS),
         fixed!("GET", "/api/audit", ADMINS),
     ]
 }

@@ -16,6 +16,7 @@ use super::{
     api_key::{self, KeyHash, NewKey},
     password::Phc,
 };
+use crate::audit::{Audit, Deed};
 use book::Book;
 use event_store::{
     Acl, Clock, Error, ErrorCode, ExpectedState, IdSource, Revision, StreamMetadata, StreamName, Timestamp,
@@ -166,6 +167,7 @@ struct Inner {
     stream: StreamName,
     known: watch::Receiver<Known>,
     follower: AbortHandle,
+    audit: Option<Audit>,
 }
 
 impl Drop for Inner {
@@ -175,16 +177,22 @@ impl Drop for Inner {
 }
 
 impl Accounts {
-    /// The accounts that a store keeps. Call it within a runtime: it starts what follows them.
+    /// The accounts that a store keeps; with a trail, changes of them are written down there. Call it within a runtime: it
+    /// starts what follows them.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the stream's name is none, which it is.
-    pub fn open(store: BoundStore, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Result<Self, Error> {
+    pub fn open(
+        store: BoundStore,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+        audit: Option<Audit>,
+    ) -> Result<Self, Error> {
         let stream = StreamName::new(STREAM).map_err(|e| Error::InvalidArgument(e.to_string()))?;
         let (known, receiver) = watch::channel(Known::default());
         let following = follow::follow(Arc::clone(&store), stream.clone(), known);
         let follower = tokio::spawn(following).abort_handle();
-        Ok(Self(Arc::new(Inner { store, ids, clock, stream, known: receiver, follower })))
+        Ok(Self(Arc::new(Inner { store, ids, clock, stream, known: receiver, follower, audit })))
     }
 
     /// What there is, once it was read.
@@ -241,7 +249,7 @@ impl Accounts {
         check_login_name(&account.login_name)?;
         check_full_name(&account.full_name)?;
         check_roles(&account.roles)?;
-        self.change(|book| {
+        self.change(deed(by, "create-account", &account.login_name), |book| {
             if book.account(&account.login_name).is_some() {
                 return Err(AccountError::Exists(account.login_name.clone()));
             }
@@ -261,21 +269,24 @@ impl Accounts {
     /// # Errors
     /// As [`Accounts::create`].
     pub async fn create_first(&self, account: &NewAccount) -> Result<bool, AccountError> {
-        let mut made = false;
-        self.change(|book| {
-            made = book.accounts().next().is_none();
-            Ok(made.then(|| {
-                AccountEvent::Created(AccountCreated {
-                    login_name: account.login_name.clone(),
-                    full_name: account.full_name.clone(),
-                    roles: account.roles.clone(),
-                    password_hash: account.hash.clone(),
-                    by: "system".to_owned(),
-                })
-            }))
-        })
-        .await?;
-        Ok(made)
+        let by = "system";
+        let made = self.change(deed(by, "create-account", &account.login_name), |book| {
+            if let Some(other) = book.accounts().next() {
+                return Err(AccountError::Exists(other.login_name.clone()));
+            }
+            Ok(Some(AccountEvent::Created(AccountCreated {
+                login_name: account.login_name.clone(),
+                full_name: account.full_name.clone(),
+                roles: account.roles.clone(),
+                password_hash: account.hash.clone(),
+                by: by.to_owned(),
+            })))
+        });
+        match made.await {
+            Ok(()) => Ok(true),
+            Err(AccountError::Exists(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Changes an account's name for people and its roles; nothing leaves what is.
@@ -291,7 +302,7 @@ impl Accounts {
     ) -> Result<(), AccountError> {
         full_name.as_deref().map_or(Ok(()), check_full_name)?;
         roles.as_deref().map_or(Ok(()), check_roles)?;
-        self.change(|book| {
+        self.change(deed(by, "update-account", login_name), |book| {
             let account = existing(book, login_name)?;
             let updated = AccountUpdated {
                 login_name: login_name.to_owned(),
@@ -310,7 +321,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NotFound`]; the store's.
     pub async fn set_password(&self, login_name: &str, hash: Phc, by: &str) -> Result<(), AccountError> {
-        self.change(|book| {
+        self.change(deed(by, "set-password", login_name), |book| {
             existing(book, login_name)?;
             Ok(Some(AccountEvent::PasswordChanged(AccountPasswordChanged {
                 login_name: login_name.to_owned(),
@@ -326,7 +337,8 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NotFound`]; the store's.
     pub async fn set_enabled(&self, login_name: &str, enabled: bool, by: &str) -> Result<(), AccountError> {
-        self.change(|book| {
+        let action = if enabled { "enable-account" } else { "disable-account" };
+        self.change(deed(by, action, login_name), |book| {
             let account = existing(book, login_name)?;
             let named = AccountNamed { login_name: login_name.to_owned(), by: by.to_owned() };
             let event = if enabled { AccountEvent::Enabled(named) } else { AccountEvent::Disabled(named) };
@@ -340,7 +352,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NotFound`]; the store's.
     pub async fn delete(&self, login_name: &str, by: &str) -> Result<(), AccountError> {
-        self.change(|book| {
+        self.change(deed(by, "delete-account", login_name), |book| {
             existing(book, login_name)?;
             let named = AccountNamed { login_name: login_name.to_owned(), by: by.to_owned() };
             Ok(Some(AccountEvent::Deleted(named)))
@@ -364,7 +376,7 @@ impl Accounts {
         let key = api_key::generate().map_err(|e| AccountError::Store(Error::Internal(e)))?;
         let now = self.0.clock.now();
         let expires_at = good_for.map(|time| DateTime::from_millis(now.plus(time).millis()));
-        self.change(|book| {
+        self.change(deed(by, "create-key", &key.id), |book| {
             let account = existing(book, login_name)?;
             if scope == Scope::Admin && !account.roles.iter().any(|role| role == super::ADMIN) {
                 let message =
@@ -390,7 +402,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NoSuchKey`]; the store's.
     pub async fn revoke_key(&self, id: &str, by: &str) -> Result<(), AccountError> {
-        self.change(|book| {
+        self.change(deed(by, "revoke-key", id), |book| {
             book.key(id).ok_or_else(|| AccountError::NoSuchKey(id.to_owned()))?;
             let named = ApiKeyNamed { key_id: id.to_owned(), by: by.to_owned() };
             Ok(Some(AccountEvent::KeyRevoked(named)))
@@ -398,8 +410,22 @@ impl Accounts {
         .await
     }
 
-    /// Decides on what is known, writes what was decided, and waits until it is known.
+    /// Makes a change, and writes it down in the trail whatever came of it.
     async fn change(
+        &self,
+        deed: Deed,
+        decide: impl FnMut(&Book) -> Result<Option<AccountEvent>, AccountError>,
+    ) -> Result<(), AccountError> {
+        let pending = self.0.audit.as_ref().map(|audit| audit.begin(deed)).transpose()?;
+        let changed = self.decide(decide).await;
+        if let Some(pending) = pending {
+            pending.end(changed.as_ref().map_or_else(|error| error.code().slug(), |()| "ok"));
+        }
+        changed
+    }
+
+    /// Decides on what is known, writes what was decided, and waits until it is known.
+    async fn decide(
         &self,
         mut decide: impl FnMut(&Book) -> Result<Option<AccountEvent>, AccountError>,
     ) -> Result<(), AccountError> {
@@ -450,6 +476,11 @@ impl Accounts {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A change, as the trail has it. What it was stands in the accounts' own stream.
+fn deed(by: &str, action: &'static str, subject: &str) -> Deed {
+    Deed::new(by, action, vec![STREAM.to_owned()]).about(subject)
 }
 
 fn existing<'a>(book: &'a Book, login_name: &str) -> Result<&'a Arc<Account>, AccountError> {

@@ -22,7 +22,7 @@ impl Bed {
     /// Accounts as a process that was just started has them.
     fn open(&self, seed: u64) -> Accounts {
         let ids = Arc::new(SeededIds::new(seed));
-        Accounts::open(Arc::clone(&self.store), Arc::<MockClock>::clone(&self.clock), ids).unwrap()
+        Accounts::open(Arc::clone(&self.store), Arc::<MockClock>::clone(&self.clock), ids, None).unwrap()
     }
 
     fn account(&self, login_name: &str, roles: &[&str]) -> NewAccount {

@@ -1,9 +1,12 @@
 //! What the tests stand on: a clock that is tokio's, a store that can be taken away, checks that say what they are told.
 
-use crate::uptime::{
-    Options, Parts, Uptime,
-    target::{Kind, Target},
-    watch::{Check, Pace, Patience},
+use crate::{
+    security::Gate,
+    uptime::{
+        Options, Parts, Uptime,
+        target::{Kind, Target},
+        watch::{Check, Pace, Patience},
+    },
 };
 use event_store::{Clock, EventStore as _, ReadStream, StreamName, Timestamp, contract::Model};
 use models::{MonitorStopped, ServiceStatusChanged};
@@ -90,7 +93,7 @@ pub(super) fn instance(model: &Model, clock: &Arc<TokioClock>, seed: u64, exclus
     let check = Arc::new(Told::default());
     let kind = Kind::Tcp("web.example.org:80".to_owned());
     let parts = Parts {
-        store: Arc::<Line>::clone(&line),
+        gate: Gate::new(Arc::<Line>::clone(&line)),
         clock: Arc::<TokioClock>::clone(clock),
         ids: Arc::new(SeededIds::new(seed)),
         options: Options {

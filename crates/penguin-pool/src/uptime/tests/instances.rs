@@ -1,7 +1,7 @@
 //! Several instances on one store: one records, the others tell the same.
 
 use super::bed::*;
-use crate::uptime::lease::Role;
+use crate::{security::Caller, uptime::lease::Role};
 use event_store::{EventStore as _, ExpectedState, NewEvent, StreamName};
 use models::Hours;
 use std::sync::atomic::Ordering;
@@ -29,7 +29,7 @@ async fn one_records_and_the_other_tells_the_same() {
         assert_eq!(a.unwrap(), b.unwrap());
     }
     assert_eq!(changes.try_recv().unwrap().status.as_str(), "down", "it hears of changes too");
-    let check = two.uptime.check().await;
+    let check = two.uptime.check(&Caller::system()).await.unwrap();
     assert_eq!((check.results[0].status.as_str(), check.results[0].recorded), ("up", false));
 }
 

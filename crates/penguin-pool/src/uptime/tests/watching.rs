@@ -1,6 +1,7 @@
 //! One instance: what is recorded of a service, and what is told of it.
 
 use super::bed::*;
+use crate::security::Caller;
 use event_store::{EventStore as _, StreamName};
 use models::Hours;
 use serde_json::json;
@@ -118,7 +119,7 @@ async fn the_stream_begins_with_its_description_and_its_retention() {
     assert_eq!(metadata["tags"], json!(["uptime", "monitoring", "web"]));
     assert_eq!(metadata["owner"], "system");
     assert_eq!(metadata["$acl"]["$r"], json!(["$admins"]));
-    let again = one.uptime.create_streams().await;
+    let again = one.uptime.create_streams(&Caller::system()).await.unwrap();
     assert!(again.results[0].success);
     assert_eq!(stream(&model).await.iter().filter(|e| **e == Event::Created).count(), 1);
 }
@@ -169,7 +170,7 @@ async fn a_check_that_is_asked_for_is_recorded_before_it_is_answered() {
     let one = instance(&model, &clock, 1, true);
     pass(10).await;
     let before = said(&model).await.len();
-    let check = one.uptime.check().await;
+    let check = one.uptime.check(&Caller::system()).await.unwrap();
     let result = serde_json::to_value(&check.results[0]).unwrap();
     assert_eq!(
         result,
@@ -183,8 +184,9 @@ async fn a_check_that_is_asked_for_is_recorded_before_it_is_answered() {
 
     // It counts as any other check does: of two failures the second changes the state.
     one.check.fails("refused");
-    assert_eq!(one.uptime.check().await.results[0].status.as_str(), "down");
+    let check = one.uptime.check(&Caller::system()).await.unwrap();
+    assert_eq!(check.results[0].status.as_str(), "down");
     assert_eq!(one.status(), "up");
-    one.uptime.check().await;
+    one.uptime.check(&Caller::system()).await.unwrap();
     assert_eq!(one.status(), "down");
 }

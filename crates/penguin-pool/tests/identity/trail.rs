@@ -1,0 +1,185 @@
+//! What identity writes down: logins, refused credentials, and changes of accounts and keys.
+
+use crate::{
+    bed::{Bed, PASSWORD, ask},
+    face,
+};
+use penguin_pool::security::accounts::Scope;
+use serde_json::{Value, json};
+use std::{process::Command, time::Duration};
+use test_support::TestService;
+
+/// Long enough for the slowest machine.
+const LONG: Duration = Duration::from_secs(30);
+
+async fn start() -> Bed {
+    let bed = Bed::on(&[("AUDIT", "true"), ("RATE_LIMIT_MAX_REQUESTS", "0")], None).await;
+    bed.add("ada", &["admin"]).await;
+    bed.add("bob", &[]).await;
+    bed
+}
+
+/// The records of a query, oldest first, once there are so many.
+pub(crate) async fn records(service: &TestService, key: &str, query: &str, count: usize) -> Vec<Value> {
+    let there = async {
+        loop {
+            let asked = service.get(&format!("/api/audit?{query}")).header("x-api-key", key);
+            let mut answer = asked.send().await.unwrap().json::<Value>().await.unwrap();
+            let mut records = answer["data"]["records"].as_array_mut().unwrap().split_off(0);
+            if records.len() >= count {
+                records.reverse();
+                return records;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, there).await.unwrap()
+}
+
+/// Who, what, about whom, and what came of it.
+fn told(records: &[Value]) -> Vec<[String; 4]> {
+    let text = |record: &Value, name: &str| record[name].as_str().unwrap_or_default().to_owned();
+    records.iter().map(|r| ["caller", "action", "subject", "outcome"].map(|name| text(r, name))).collect()
+}
+
+#[tokio::test]
+async fn logins_are_written_down_good_and_bad_and_never_what_they_came_with() {
+    let bed = start().await;
+    let (_, key) = bed.key("ada", Scope::Admin, None).await;
+    let basic = |login: &str, password: &str| bed.browse().basic_auth(login, Some(password.to_owned()));
+    let first = bed.service.post("/api/auth/token").basic_auth("ada", Some(PASSWORD));
+    assert_eq!(ask(first.header("x-request-id", "r-1")).await.0, 200);
+    for _ in 0..3 {
+        assert_eq!(ask(basic("ada", PASSWORD)).await.0, 200, "it is remembered");
+    }
+    bed.token("ada").await;
+    for _ in 0..5 {
+        assert_eq!(ask(basic("bob", "swordfish")).await.0, 401);
+    }
+    assert_eq!(ask(basic("bob", PASSWORD)).await.0, 429);
+    let long = "é".repeat(500);
+    assert_eq!(ask(basic(&long, "swordfish")).await.0, 401);
+
+    let found = records(&bed.service, &key, "action=login", 9).await;
+    let failed = ["anonymous", "login", "bob", "authentication-failed"];
+    let cut = "é".repeat(64);
+    let mut expected = vec![["ada", "login", "ada", "ok"]; 2];
+    expected.extend([failed; 5]);
+    expected.push(["anonymous", "login", "bob", "rate-limited"]);
+    expected.push(["anonymous", "login", &cut, "authentication-failed"]);
+    assert_eq!(told(&found), expected);
+    assert_eq!((&found[0]["requestId"], &found[0]["address"]), (&json!("r-1"), &json!("127.0.0.1")));
+    let about = records(&bed.service, &key, "subject=bob&action=login", 6).await;
+    assert_eq!(about.len(), 6);
+    let all = records(&bed.service, &key, "limit=1000", 9).await;
+    let all = Value::from(all).to_string();
+    assert!(!all.contains("swordfish") && !all.contains(PASSWORD), "{all}");
+}
+
+#[tokio::test]
+async fn refused_credentials_are_written_down_and_good_ones_by_what_they_do() {
+    let bed = start().await;
+    let (_, key) = bed.key("ada", Scope::Admin, None).await;
+    let (revoked, bobs) = bed.key("bob", Scope::Read, None).await;
+    let token = bed.token("bob").await;
+    let accounts = bed.service.service.identity().accounts();
+    accounts.revoke_key(&revoked, "ada").await.unwrap();
+    accounts.set_enabled("bob", false, "ada").await.unwrap();
+    for request in [
+        bed.browse().header("x-api-key", &bobs),
+        bed.browse().header("x-api-key", "nonsense"),
+        bed.browse().bearer_auth("a.b.c"),
+        bed.browse().bearer_auth(&token),
+        bed.browse().header("authorization", "Digest x"),
+    ] {
+        assert_eq!(ask(request).await.0, 401);
+    }
+    let found = records(&bed.service, &key, "outcome=authentication-failed", 5).await;
+    let refused = |action, subject| ["anonymous", action, subject, "authentication-failed"];
+    assert_eq!(
+        told(&found),
+        [
+            refused("api-key", &revoked),
+            refused("api-key", ""),
+            refused("token", ""),
+            refused("token", "bob"),
+            refused("credentials", ""),
+        ]
+    );
+    let secrets = [token, bobs.rsplit('_').next().unwrap().to_owned()];
+    let all = Value::from(records(&bed.service, &key, "limit=1000", 5).await).to_string();
+    assert!(secrets.iter().all(|secret| !all.contains(secret)), "{all}");
+}
+
+#[tokio::test]
+async fn changes_of_accounts_and_keys_are_written_down_refusals_too() {
+    let mut bed = start().await;
+    let (id, key) = bed.key("ada", Scope::Admin, None).await;
+    let address = face::serve(&mut bed).await;
+    let options = Default::default();
+    let ada = face::operator(address, face::ADA);
+    ada.create_user("carol", "a long password", "Carol", vec!["lenders".into()], &options).await.unwrap();
+    assert!(ada.create_user("carol", "a long password", "", vec![], &options).await.is_err());
+    ada.disable_user("carol", &options).await.unwrap();
+    ada.enable_user("carol", &options).await.unwrap();
+    ada.reset_user_password("carol", "another password", &options).await.unwrap();
+    ada.delete_user("carol", &options).await.unwrap();
+    let bob = face::operator(address, face::BOB);
+    assert!(bob.reset_user_password("ada", "a long password", &options).await.is_err());
+    let accounts = bed.service.service.identity().accounts();
+    accounts.revoke_key(&id, "bob").await.unwrap();
+
+    assert_eq!(ask(bed.browse().header("x-api-key", key)).await.0, 401);
+    let (_, key) = bed.key("ada", Scope::Admin, None).await;
+    let found = records(&bed.service, &key, "stream=system-accounts", 12).await;
+    let found = told(&found);
+    let expected = [
+        ["system", "create-account", "ada", "ok"],
+        ["system", "create-account", "bob", "ok"],
+        ["system", "create-key", &id, "ok"],
+        ["ada", "create-account", "carol", "ok"],
+        ["ada", "create-account", "carol", "stream-already-exists"],
+        ["ada", "disable-account", "carol", "ok"],
+        ["ada", "enable-account", "carol", "ok"],
+        ["ada", "set-password", "carol", "ok"],
+        ["ada", "delete-account", "carol", "ok"],
+        ["bob", "set-password", "ada", "permission-denied"],
+        ["bob", "revoke-key", &id, "ok"],
+    ];
+    assert_eq!(found[..expected.len()], expected);
+    let logins = records(&bed.service, &key, "action=login", 2).await;
+    assert_eq!(told(&logins), [["ada", "login", "ada", "ok"], ["bob", "login", "bob", "ok"]]);
+}
+
+#[tokio::test]
+async fn what_the_command_line_does_stands_in_the_trail_in_a_chain_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_penguin-pool"))
+            .args(arguments)
+            .env_clear()
+            .envs([("NODE_ENV", "test"), ("AUDIT", "true"), ("DATA_DIR", data.to_str().unwrap())])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        said.trim().to_owned()
+    };
+    run(&["user", "add", "ada", "--role", "admin"]);
+    let key = run(&["key", "add", "ada", "--scope", "admin"]);
+    run(&["user", "ls"]);
+    let service = TestService::builder()
+        .set("AUTH_MODE", "required")
+        .set("AUDIT", "true")
+        .set("DATA_DIR", data.display())
+        .set("RATE_LIMIT_MAX_REQUESTS", 0)
+        .start()
+        .await;
+    let found = records(&service, &key, "caller=cli", 2).await;
+    let id = key.split('_').nth(1).unwrap();
+    assert_eq!(told(&found), [["cli", "create-account", "ada", "ok"], ["cli", "create-key", id, "ok"]]);
+    service.stop().await;
+    let verdict = run(&["audit", "verify"]);
+    assert!(verdict.contains("no fault"), "{verdict}");
+}
