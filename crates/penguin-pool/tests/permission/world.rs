@@ -1,5 +1,6 @@
 //! The API as it is where callers must say who they are, its callers, and streams that are theirs.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use event_store::{
     Acl, EventStore, ExpectedState, NewEvent, RandomIds, StreamMetadata, StreamName, StreamWrite, SystemClock,
 };
@@ -8,10 +9,18 @@ use penguin_pool::{
     app::{self, Parts},
     catalogue::{self, Catalogue, Place},
     config::{Config, Inputs},
+    kurrentdb::{self, Listening},
     ops::{Lifecycle, Phase},
+    security::{
+        Identity,
+        accounts::{NewAccount, Scope},
+        password::Phc,
+    },
 };
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -32,22 +41,36 @@ pub(crate) enum Who {
     Admin,
     /// Everybody, where nobody must say who they are.
     System,
+    /// The owner, by a key that is good for reading alone.
+    ReadKey,
 }
 
 impl Who {
     pub(crate) const ALL: [Self; 7] =
         [Self::Anonymous, Self::Other, Self::Owner, Self::Reader, Self::Writer, Self::Admin, Self::System];
 
+    /// The same, and the key.
+    pub(crate) const AND_KEY: [Self; 8] = [
+        Self::Anonymous,
+        Self::Other,
+        Self::Owner,
+        Self::ReadKey,
+        Self::Reader,
+        Self::Writer,
+        Self::Admin,
+        Self::System,
+    ];
+
     /// Whether they may read the streams that are made here.
     pub(crate) const fn reads(self) -> bool {
-        matches!(self, Self::Owner | Self::Reader | Self::Admin | Self::System)
+        matches!(self, Self::Owner | Self::ReadKey | Self::Reader | Self::Admin | Self::System)
     }
 
     fn id(self, owner: &str) -> Option<&str> {
         match self {
             Self::Anonymous | Self::System => None,
             Self::Other => Some("oscar"),
-            Self::Owner => Some(owner),
+            Self::Owner | Self::ReadKey => Some(owner),
             Self::Reader => Some("rita"),
             Self::Writer => Some("will"),
             Self::Admin => Some("ada"),
@@ -66,11 +89,13 @@ fn token(id: &str, role: Option<&str>) -> String {
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
 }
 
-/// One store, and the API before it twice: once it asks who calls, and once everybody may do everything.
+/// One store, and the API and KurrentDB's protocol before it twice: once they ask who calls, and once everybody may do
+/// everything.
 pub(crate) struct World {
-    closed: String,
-    open: String,
+    closed: Served,
+    open: Served,
     client: reqwest::Client,
+    hash: Phc,
     pub(crate) store: Arc<dyn EventStore>,
     next: AtomicU64,
 }
@@ -85,8 +110,18 @@ pub(crate) struct Kept {
     pub(crate) secret: String,
 }
 
-/// Serves the whole API on a free port; gives its address.
-async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -> String {
+/// A service, and where it is.
+struct Served {
+    api: SocketAddr,
+    face: Listening,
+    identity: Identity,
+}
+
+/// Everybody's password here.
+const PASSWORD: &str = "correct horse";
+
+/// Serves everything on free ports.
+async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -> Served {
     // What is counted here is permission: nobody is to be refused for asking often.
     let variables = [
         ("NODE_ENV", "test"),
@@ -110,10 +145,19 @@ async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -
     let api = app::api(&parts, catalogue, address, address.port(), &lifecycle).unwrap();
     lifecycle.advance(Phase::Running);
     api.uptime.start(address, address).unwrap();
-    let service = api.router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let service = api.router.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async { axum::serve(listener, service).await });
     tokio::spawn(api.watch);
-    format!("http://{address}")
+    let of_face = kurrentdb::Parts {
+        gate: api.gate,
+        identity: Some(api.identity.clone()),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+        patience: Duration::from_secs(5),
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let face = Listening::start(listener, of_face).unwrap();
+    Served { api: address, face, identity: api.identity }
 }
 
 impl World {
@@ -123,12 +167,60 @@ impl World {
         let catalogue = catalogue::Options::new(Place::Memory);
         let catalogue = Catalogue::open(catalogue, Arc::clone(&store), Arc::new(SystemClock)).await.unwrap();
         let (closed, open) = (serve(&store, &catalogue, true).await, serve(&store, &catalogue, false).await);
-        Self { closed, open, client: reqwest::Client::new(), store, next: AtomicU64::new(0) }
+        let hash = closed.identity.passwords().hash(PASSWORD.into()).await.unwrap();
+        let world =
+            Self { closed, open, client: reqwest::Client::new(), hash, store, next: AtomicU64::new(0) };
+        for who in [Who::Other, Who::Reader, Who::Writer, Who::Admin] {
+            let role = (who == Who::Admin).then(|| "admin".to_owned());
+            world.account(who.id("").unwrap(), role).await;
+        }
+        world
+    }
+
+    /// Makes an account.
+    pub(crate) async fn account(&self, name: &str, role: Option<String>) {
+        let (login_name, full_name, roles) = (name.to_owned(), String::new(), role.into_iter().collect());
+        let account = NewAccount { login_name, full_name, roles, hash: self.hash.clone() };
+        self.closed.identity.accounts().create(account, "system").await.unwrap();
+        // The other service reads it after this one.
+        while self.open.identity.accounts().find(name).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What somebody says of themselves as `authorization`: a login name and a password, the owner a token, and the key as
+    /// the scheme says, of which KurrentDB's clients have only one.
+    pub(crate) async fn authorization(&self, who: Who, owner: &str, scheme_of_keys: &str) -> Option<String> {
+        let id = who.id(owner)?;
+        match who {
+            Who::Owner => Some(format!("Bearer {}", token(id, None))),
+            Who::ReadKey => {
+                self.account(id, None).await;
+                let accounts = self.closed.identity.accounts();
+                let key = accounts.create_key(id, "", Scope::Read, None, "system").await.unwrap();
+                Some(format!("{scheme_of_keys} {}", key.text.expose_secret()))
+            }
+            _ => Some(format!("Basic {}", STANDARD.encode(format!("{id}:{PASSWORD}")))),
+        }
+    }
+
+    fn served(&self, who: Who) -> &Served {
+        if who == Who::System { &self.open } else { &self.closed }
+    }
+
+    /// Where the API listens for somebody.
+    pub(crate) fn address(&self, who: Who) -> SocketAddr {
+        self.served(who).api
+    }
+
+    /// Where KurrentDB's protocol listens for somebody.
+    pub(crate) fn face(&self, who: Who) -> SocketAddr {
+        self.served(who).face.address()
     }
 
     pub(crate) fn request(&self, who: Who, owner: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
-        let url = if who == Who::System { &self.open } else { &self.closed };
-        let request = self.client.request(method.parse().unwrap(), format!("{url}{path}"));
+        let url = format!("http://{}{path}", self.address(who));
+        let request = self.client.request(method.parse().unwrap(), url);
         let role = (who == Who::Admin).then_some("admin");
         let request = request.timeout(Duration::from_secs(60));
         match who.id(owner) {
@@ -195,6 +287,27 @@ impl World {
         let described = metadata.to_event(self.id());
         let writes = vec![write(stream.metastream().unwrap(), described), write(stream, event)];
         self.store.append_many(writes).await.unwrap();
+    }
+
+    /// Leaves a stream to administrators alone.
+    pub(crate) async fn take_back(&self, stream: &str) {
+        let nobody = || Some(Vec::new());
+        let acl = Acl {
+            read: nobody(),
+            write: nobody(),
+            delete: nobody(),
+            meta_read: nobody(),
+            meta_write: nobody(),
+        };
+        let metadata = StreamMetadata { acl: Some(acl), ..StreamMetadata::default() };
+        let stream = StreamName::new(stream).unwrap();
+        self.store.set_metadata(&stream, ExpectedState::Any, &metadata, self.id()).await.unwrap();
+    }
+
+    /// Appends an event with nothing in it.
+    pub(crate) async fn say(&self, stream: &str, event_type: &str) {
+        let event = NewEvent::json(self.id(), event_type, "{}");
+        self.store.append(&StreamName::new(stream).unwrap(), ExpectedState::Any, vec![event]).await.unwrap();
     }
 
     /// Writes what everybody may read, after everything else; a feed that has brought it has brought what came before.
