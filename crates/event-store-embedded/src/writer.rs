@@ -150,7 +150,8 @@ impl Writer {
             Work::Append { writes, compared } => self.append(writes, *compared),
             Work::Delete { stream, expected } => {
                 self.check(stream, *expected)?;
-                if self.stage.head(&self.shared, stream)?.last.is_none() {
+                let head = self.stage.head(&self.shared, stream)?;
+                if head.last.is_none() && head.meta_last.is_none() {
                     return Err(wrong(stream, *expected, None));
                 }
                 self.stage.soft_delete(&self.shared, stream).map(Answer::Deleted)

@@ -306,16 +306,12 @@ impl KurrentDb {
         found: VersionedMetadata,
     ) -> Result<Deleted> {
         // An empty append is the expectation alone.
-        let now = self.append(stream, expected, Vec::new()).await?;
+        self.append(stream, expected, Vec::new()).await?;
         if found.metadata.is_soft_deleted() {
             // It is as it is to be, and whatever were written to the metadata now would bring the stream back.
             let page = self.read_stream(metastream, ReadStream::backwards(1)).await?;
             let newest = page.events.first().and_then(|e| e.original()).map(|e| e.position);
             return deleted_at(newest);
-        }
-        if now.last_revision.is_none() {
-            // Metadata alone is no stream that could be deleted.
-            return Err(Error::WrongExpectedRevision { stream: stream.clone(), expected, actual: None });
         }
         let deleted = StreamMetadata { truncate_before: Some(SOFT_DELETED), ..found.metadata };
         let state = found.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);

@@ -36,7 +36,7 @@ use uuid::Uuid;
 /// **Deleting.**
 /// 9. *Soft delete* appends `$metadata` with `$tb` = `i64::MAX` to the metastream (the other metadata is kept): reads give `StreamNotFound`,
 ///    revisions go on at the next append, which also lifts `$tb` to its first event. Writing other metadata undeletes too, with all old events truncated. Deleting
-///    what never had events is `WrongExpectedRevision` with no actual revision.
+///    what never had events is `WrongExpectedRevision` with no actual revision, unless it has metadata.
 /// 10. *Tombstone* appends `$streamDeleted` at revision `i64::MAX`: from then on reads, appends, deletes and the metastream give
 ///    `StreamDeleted`. A stream that never had events can be tombstoned with `Any` or `NoStream`.
 /// 11. Neither removes anything from `$all`.

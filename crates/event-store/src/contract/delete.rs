@@ -112,6 +112,25 @@ pub(super) async fn a_stream_that_never_was_cannot_be_deleted(bed: Bed) {
     assert_eq!(bed.all().await, []);
 }
 
+pub(super) async fn a_stream_with_metadata_alone_can_be_deleted(bed: Bed) {
+    for state in [ExpectedState::Any, ExpectedState::NoStream, ExpectedState::StreamExists] {
+        let stream = bed.stream(&state.to_string());
+        bed.store.set_metadata(&stream, ExpectedState::Any, &custom("colour"), bed.id()).await.unwrap();
+        let wrong = ExpectedState::Exact(0);
+        assert_refused(bed.store.delete(&stream, wrong).await, &stream, wrong, None);
+        let deleted = bed.store.delete(&stream, state).await.unwrap();
+        assert_eq!(bed.at(deleted.position).await.stream, stream.metastream().unwrap());
+        let metadata = bed.store.metadata(&stream).await.unwrap().metadata;
+        let expected = StreamMetadata { truncate_before: Some(SOFT_DELETED), ..custom("colour") };
+        assert_eq!(metadata, expected, "{state}");
+        assert_unreadable(&bed, &stream, Error::StreamNotFound(stream.clone())).await;
+        let exists = bed.store.append(&stream, ExpectedState::StreamExists, bed.events(1)).await;
+        assert_eq!(exists, Err(Error::StreamDeleted(stream.clone())));
+        bed.store.append(&stream, ExpectedState::NoStream, bed.events(2)).await.unwrap();
+        assert_eq!(bed.revisions(&stream).await, [0, 1], "{state}");
+    }
+}
+
 pub(super) async fn a_delete_obeys_its_expectation(bed: Bed) {
     let stream = bed.stream("s");
     bed.written(&stream, 3).await;

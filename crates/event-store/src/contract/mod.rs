@@ -116,6 +116,7 @@ laws! { ($)
         exact_is_judged_on_a_softly_deleted_stream,
         other_metadata_undeletes_with_all_old_events_truncated,
         a_stream_that_never_was_cannot_be_deleted,
+        a_stream_with_metadata_alone_can_be_deleted,
         a_delete_obeys_its_expectation,
         a_deleted_stream_can_be_deleted_again,
         a_tombstoned_stream_is_deleted_for_good,

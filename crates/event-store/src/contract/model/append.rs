@@ -53,7 +53,8 @@ impl Model {
         refuse_unwritable(stream, "deleted")?;
         let mut log = self.open_log()?;
         log.check(stream, expected)?;
-        if log.last_revision(stream).is_none() {
+        let described = stream.metastream().is_some_and(|meta| log.last_revision(&meta).is_some());
+        if log.last_revision(stream).is_none() && !described {
             return Err(log.wrong_revision(stream, expected));
         }
         let metadata = StreamMetadata { truncate_before: Some(SOFT_DELETED), ..log.metadata(stream) };
