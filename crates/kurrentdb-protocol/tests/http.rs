@@ -24,10 +24,15 @@ struct Tried {
 }
 
 fn node() -> Tried {
+    node_with(false)
+}
+
+fn node_with(accounts: bool) -> Tried {
     let clock = Arc::new(MockClock::new());
     let store = Arc::new(Model::new(clock.clone(), Arc::new(SeededIds::new(7))));
     let started = clock.now();
-    let node = Node { store: store.clone(), clock, host: "127.0.0.1".to_owned(), port: 2113, started };
+    let node =
+        Node { store: store.clone(), clock, host: "127.0.0.1".to_owned(), port: 2113, started, accounts };
     Tried { store, router: router(node) }
 }
 
@@ -95,6 +100,10 @@ async fn a_node_says_what_it_is() {
     let info = node.json("/info").await;
     assert_eq!(info["state"], "leader");
     assert_eq!(info["features"], json!({"projections": false, "userManagement": false, "atomPub": true}));
+    assert_eq!(info["authentication"]["type"], "insecure");
+    let guarded = node_with(true).json("/info").await;
+    assert_eq!(guarded["features"]["userManagement"], true);
+    assert_eq!(guarded["authentication"]["type"], "internal");
     assert_eq!(node.json("/ping").await["text"], "Ping request successfully handled");
     assert_eq!(node.json("/stats").await["es"]["events"], 3);
     let gossip = node.json("/gossip").await;

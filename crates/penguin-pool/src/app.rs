@@ -157,6 +157,7 @@ pub fn api(
         host: address.ip().to_string(),
         port: address.port(),
         started: clock.now(),
+        accounts: identity.is_required(),
     });
     let passage = match config.settings.event_store {
         EventStoreKind::Embedded => Passage::new(node, gate.clone()),
@@ -423,6 +424,7 @@ impl Service {
             identity: Some(identity.clone()),
             clock: parts.clock,
             ids: parts.ids,
+            origins: parts.config.settings.allowed_origins.clone(),
             patience,
         };
         Ok(Self {

@@ -3,7 +3,7 @@
 use crate::{
     app::{self, KeysUnopened, Parts, Service},
     cli::{Failure, FailureCode},
-    config::{AuthMode, Config, DataDir, EventStoreKind, Host},
+    config::{AuthMode, Config, DataDir, EventStoreKind, Host, Origins},
     kurrentdb::{self, Listening, Wanted},
     ops::{Phase, logging, metrics::Metrics},
     security::{Gate, Identity, accounts::AccountError},
@@ -173,7 +173,8 @@ pub async fn serve_kurrentdb(
     let opened = store::open_embedded(data, clock.clone(), ids.clone()).await;
     let store = opened.map_err(|e| unopenable(data, e.into()))?;
     let gate = Gate::new(Arc::clone(&store));
-    let parts = kurrentdb::Parts { gate, identity: None, clock, ids, patience: ALONE_PATIENCE };
+    let origins = Origins::default();
+    let parts = kurrentdb::Parts { gate, identity: None, clock, ids, origins, patience: ALONE_PATIENCE };
     let listening = Listening::start(listener, parts)?;
     ready(&connection_string(listening.address()))?;
     signals.next().await;

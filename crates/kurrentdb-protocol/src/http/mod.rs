@@ -24,6 +24,8 @@ pub struct Node {
     pub port: u16,
     /// Since when the node runs.
     pub started: Timestamp,
+    /// Whether callers must say who they are, by the accounts that clients manage.
+    pub accounts: bool,
 }
 
 /// The store as one request's caller may use it: an extension of the request, put there by whoever knows the caller.

@@ -28,12 +28,14 @@ pub(super) async fn live(State(node): State<Arc<Node>>, RawQuery(query): RawQuer
 
 pub(super) async fn info(State(node): State<Arc<Node>>) -> Json<Value> {
     let state = if is_live(&node) { "leader" } else { "unknown" };
+    // KurrentDB's names: its own accounts are "internal", and a node that asks nobody is insecure.
+    let authentication = if node.accounts { "internal" } else { "insecure" };
     Json(json!({
         "dbVersion": KURRENTDB_VERSION,
         "esVersion": KURRENTDB_VERSION,
         "state": state,
-        "features": { "projections": false, "userManagement": false, "atomPub": true },
-        "authentication": { "type": "insecure", "properties": {} },
+        "features": { "projections": false, "userManagement": node.accounts, "atomPub": true },
+        "authentication": { "type": authentication, "properties": {} },
     }))
 }
 

@@ -2,7 +2,8 @@
 
 use super::users::Managed;
 use crate::{
-    config::{Config, EventStoreKind, Host},
+    config::{Config, EventStoreKind, Host, Origins},
+    ops::headers,
     security::{self, Caller, Gate, Identity, Refused, Right},
 };
 use axum::{
@@ -48,6 +49,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
     pub ids: Arc<dyn IdSource>,
+    /// The web origins whose pages may read the node's HTTP interface.
+    pub origins: Origins,
     /// How long calls may take to finish when it stops.
     pub patience: Duration,
 }
@@ -142,10 +145,16 @@ impl Listening {
             host: address.ip().to_string(),
             port: address.port(),
             started: parts.clock.now(),
+            accounts: parts.identity.as_ref().is_some_and(Identity::is_required),
         });
         let own = Some(parts.gate.bind(&Caller::system()));
         let entrance = Arc::new(Entrance { gate: parts.gate, identity: parts.identity.clone() });
-        let node = node.layer(from_fn_with_state(Arc::clone(&entrance), show));
+        // A browser's preflight brings no credentials, and which methods there are is told to everybody.
+        let known = node.clone();
+        let node = node
+            .layer(from_fn_with_state(Arc::clone(&entrance), show))
+            .layer(headers::cors(&parts.origins))
+            .layer(from_fn_with_state(known, headers::options));
         let users = parts.identity.clone().map(|identity| Arc::new(Managed(identity)) as Arc<dyn Users>);
         let options = FaceOptions {
             own,

@@ -8,7 +8,7 @@ use event_store_embedded::{Engine, Options};
 use penguin_pool::{
     app::{self, Parts},
     catalogue::{self, Catalogue, Place},
-    config::{Config, Inputs},
+    config::{Config, Inputs, Origins},
     kurrentdb::{self, Listening},
     ops::{Lifecycle, Phase},
     security::{
@@ -153,6 +153,7 @@ async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -
         identity: Some(api.identity.clone()),
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
+        origins: Origins::default(),
         patience: Duration::from_secs(5),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
