@@ -4,7 +4,13 @@ use crate::{
     Gate, Users, grpc,
     persistent::{Registry, Shared},
 };
-use axum::{Router, extract::Request, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{StatusCode, Version},
+    response::Response,
+};
 use event_store::{Clock, EventStore, IdSource};
 use std::{convert::Infallible, sync::Arc};
 use tokio::sync::{Semaphore, watch};
@@ -133,12 +139,16 @@ impl Face {
 
     /// Everything the node answers: gRPC here, every other request to `http`.
     pub fn router(&self, http: Router) -> NodeService {
-        let grpc = grpc::router(self).into_service::<axum::body::Body>();
-        let http = http.into_service::<axum::body::Body>();
+        let grpc = grpc::router(self).into_service::<Body>();
+        let http = http.into_service::<Body>();
         let service = tower::service_fn(move |request: Request| {
             let (grpc, http) = (grpc.clone(), http.clone());
             async move {
-                if is_grpc(&request) { grpc.oneshot(request).await } else { http.oneshot(request).await }
+                match request.version() {
+                    _ if !is_grpc(&request) => http.oneshot(request).await,
+                    Version::HTTP_2 => grpc.oneshot(request).await,
+                    other => Ok(needs_http_2(other)),
+                }
             }
         });
         NodeService { inner: BoxCloneSyncService::new(service) }
@@ -169,4 +179,12 @@ impl Service<Request> for NodeService {
 fn is_grpc(request: &Request) -> bool {
     let content_type = request.headers().get(axum::http::header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// As KurrentDB says it: a status's trailers cannot be relied on before HTTP/2.
+fn needs_http_2(version: Version) -> Response {
+    let status = tonic::Status::internal(format!("Request protocol '{version:?}' is not supported."));
+    let mut response = status.into_http();
+    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+    response
 }

@@ -51,6 +51,7 @@ impl Services {
             running: FuturesUnordered::new(),
             waiting: HashMap::new(),
             ready: 0,
+            broken: None,
         };
         stream::unfold(batch, |mut batch| async move {
             let answer = batch.next().await?;
@@ -73,6 +74,8 @@ struct Batch {
     waiting: HashMap<StreamName, VecDeque<Ready>>,
     /// How many run or wait.
     ready: usize,
+    /// Why no more could be read; the call ends with it when all that came whole is answered.
+    broken: Option<Status>,
 }
 
 /// An append whose last message has not come.
@@ -100,7 +103,7 @@ impl Batch {
             let message = match &mut self.messages {
                 Some(messages) if self.ready < MAX_READY => messages.next().left_future(),
                 Some(_) => futures::future::pending().right_future(),
-                None if self.running.is_empty() => return None,
+                None if self.running.is_empty() => return self.broken.take().map(Err),
                 None => futures::future::pending().right_future(),
             };
             tokio::select! {
@@ -113,19 +116,20 @@ impl Batch {
                     Some(Ok(message)) => match self.received(message) {
                         Ok(None) => {}
                         Ok(Some(refusal)) => return Some(Ok(refusal)),
-                        Err(status) => {
-                            self.messages = None;
-                            return Some(Err(status));
-                        }
+                        Err(status) => self.end(Some(status)),
                     },
-                    // Incomplete appends of a client that vanished are never written.
-                    Some(Err(_)) | None => {
-                        self.messages = None;
-                        self.open.clear();
-                    }
+                    Some(Err(status)) => self.end(Some(status)),
+                    None => self.end(None),
                 },
             }
         }
+    }
+
+    /// Reads no more. Appends that are not complete by now are never written.
+    fn end(&mut self, broken: Option<Status>) {
+        self.messages = None;
+        self.open.clear();
+        self.broken = broken;
     }
 
     /// Takes a message in: an append begins, goes on or is complete. Gives the answer if it is refused.

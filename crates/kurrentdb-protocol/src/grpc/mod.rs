@@ -66,6 +66,7 @@ pub(crate) fn router(face: &Face) -> Router {
         )
         .fallback_service(any_service(tower::service_fn(layers::not_served)))
         .layer(middleware::from_fn_with_state(Arc::clone(&face.node.pending), upload::counted))
+        .layer(middleware::from_fn(layers::explained))
         .layer(middleware::from_fn(layers::deadline))
         .layer(middleware::from_fn(layers::authority))
 }

@@ -18,7 +18,7 @@ use event_store::{
 };
 use prost_types::value::Kind;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ const SCHEMA_FORMAT: &str = "$schema.format";
 const SCHEMA_ID: &str = "$schema.id";
 /// How deep a property's value may nest.
 const MAX_DEPTH: usize = 64;
+/// How many checks one append may have: of one that fails, each is looked at.
+const MAX_CHECKS: usize = 1_000;
 
 #[tonic::async_trait]
 impl StreamsService for Services {
@@ -79,9 +81,13 @@ impl StreamsService for Services {
             let stream = name(&record.stream)?;
             writes.push(self, &stream, record)?;
         }
+        if request.checks.len() > MAX_CHECKS {
+            return Err(status::invalid(format!("an append has {MAX_CHECKS} checks at most")));
+        }
         let checks = request.checks.into_iter().map(parse_check).collect::<Result<Vec<_>, _>>()?;
-        for (i, (stream, expected)) in checks.iter().enumerate() {
-            if checks[..i].iter().any(|(earlier, _)| earlier == stream) {
+        let mut checked = HashSet::with_capacity(checks.len());
+        for (stream, expected) in &checks {
+            if !checked.insert(stream) {
                 return Err(status::invalid(format!("stream '{stream}' is checked twice")));
             }
             writes.expect(stream, *expected);

@@ -1,18 +1,21 @@
 //! BatchAppend: by the official client, and bare, for chunks, deadlines and in-band errors.
 
-use crate::support::{Started, all_of, event, events, id, revisions, start, within};
-use event_store::ExpectedState;
+use crate::support::{Started, all_of, event, events, id, revisions, start, start_with, within};
+use event_store::{ExpectedState, ReadAll};
 use futures::StreamExt;
 use kurrentdb::{Error, StreamState};
-use kurrentdb_protocol::grpc::proto::{
-    event_store::client::{
-        self as wire, Property, StreamIdentifier,
-        streams::{
-            BatchAppendReq, BatchAppendResp, ProposedMessage, WriteOptions, append_success,
-            batch_append_resp, streams_client::StreamsClient, write_options,
+use kurrentdb_protocol::{
+    Limits,
+    grpc::proto::{
+        event_store::client::{
+            self as wire, Property, StreamIdentifier,
+            streams::{
+                BatchAppendReq, BatchAppendResp, ProposedMessage, WriteOptions, append_success,
+                batch_append_resp, streams_client::StreamsClient, write_options,
+            },
         },
+        google::rpc,
     },
-    google::rpc,
 };
 use prost::Name;
 use tokio::sync::mpsc;
@@ -250,4 +253,79 @@ async fn a_client_that_ends_gets_all_its_answers() {
         assert_eq!(success(&call.answer().await), Some(0));
     }
     assert!(within(call.answers.next()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_append_that_was_refused_nothing_is_written_however_it_goes_on() {
+    let limits = Limits { event_bytes: 1_000, append_bytes: 3_000, ..Limits::default() };
+    let node = start_with(limits, None).await;
+    let mut call = Call::to(&node).await;
+    let large = ProposedMessage { data: vec![b' '; 2_000].into(), ..message() };
+    let heavy = || ProposedMessage { data: vec![b' '; 900].into(), ..message() };
+    for (parts, detail) in [
+        // One event that is too large, in the middle of the append.
+        (vec![vec![message()], vec![large], vec![message()]], wire::MaximumAppendSizeExceeded::type_url()),
+        // Each is small enough, and all together are not.
+        (vec![vec![heavy(), heavy()], vec![heavy(), heavy()]], wire::MaximumAppendSizeExceeded::type_url()),
+        (
+            vec![vec![message()], vec![ProposedMessage { id: None, ..message() }]],
+            wire::BadRequest::type_url(),
+        ),
+    ] {
+        let correlation = id();
+        let last = parts.len() - 1;
+        for (i, proposed_messages) in parts.into_iter().enumerate() {
+            let options = (i == 0).then(|| any("refused"));
+            call.send(BatchAppendReq { proposed_messages, ..request(correlation, options, 0, i == last) })
+                .await;
+        }
+        let answer = call.answer().await;
+        assert_eq!(answer.correlation_id, Some(text(correlation)));
+        assert_eq!(failure(&answer).details[0].type_url, detail);
+        assert!(!failure(&answer).message.is_empty());
+    }
+    // The next answer is the next append's: each refusal was told once.
+    let correlation = id();
+    call.send(request(correlation, Some(any("fine")), 1, true)).await;
+    assert_eq!(call.answer().await.correlation_id, Some(text(correlation)));
+    let events = node.store.read_all(ReadAll::forwards(10)).await.unwrap().events;
+    assert_eq!(events.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_that_are_begun_and_not_ended_are_limited_in_number() {
+    let node = start().await;
+    let mut call = Call::to(&node).await;
+    let begun: Vec<Uuid> = (0..1_024).map(|_| id()).collect();
+    for correlation in &begun {
+        call.send(request(*correlation, Some(any("s")), 0, false)).await;
+    }
+    let one_more = id();
+    call.send(request(one_more, Some(any("s")), 1, false)).await;
+    let answer = call.answer().await;
+    assert_eq!(answer.correlation_id, Some(text(one_more)));
+    assert!(failure(&answer).message.contains("too many incomplete appends"), "{answer:?}");
+    // One that ends makes room.
+    call.send(request(begun[0], None, 1, true)).await;
+    assert_eq!(success(&call.answer().await), Some(0));
+    call.send(request(one_more, Some(any("s")), 1, true)).await;
+    assert_eq!(success(&call.answer().await), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_makes_no_sense_ends_with_a_status_after_its_answers() {
+    let node = start().await;
+    for correlation_id in [None, Some(text(Uuid::nil())), Some(wire::Uuid { value: None })] {
+        let mut call = Call::to(&node).await;
+        let good = id();
+        call.send(request(id(), Some(any("half")), 1, false)).await;
+        call.send(request(good, Some(any("whole")), 1, true)).await;
+        call.send(BatchAppendReq { correlation_id, ..request(id(), Some(any("s")), 1, true) }).await;
+        assert_eq!(call.answer().await.correlation_id, Some(text(good)));
+        let status = within(call.answers.next()).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert!(status.message().contains("correlation id"), "{status:?}");
+    }
+    let events = node.store.read_all(ReadAll::forwards(10)).await.unwrap().events;
+    assert!(events.iter().all(|e| e.event.as_ref().unwrap().stream.as_str() == "whole"));
 }

@@ -6,6 +6,7 @@ mod appends;
 mod batches;
 mod derived;
 mod input;
+mod malformed;
 mod node;
 mod persistent;
 mod persistent_failures;

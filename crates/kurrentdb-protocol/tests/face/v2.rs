@@ -193,10 +193,15 @@ async fn malformed_records_are_refused() {
         assert!(matches!(status.code(), Code::InvalidArgument | Code::Internal), "{status:?}");
     }
     let empty_check = ConsistencyCheck { r#type: None };
-    for checks in [vec![empty_check], vec![check("a", -3)], vec![check("a", -1), check("a", 4)]] {
+    let many = (0..1_001).map(|i| check(&format!("checked-{i}"), -1)).collect();
+    let bad = [vec![empty_check], vec![check("a", -3)], vec![check("a", -1), check("a", 4)], many];
+    for checks in bad {
         let request = AppendRecordsRequest { records: vec![record("a")], checks };
         let status = within(service.append_records(request)).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
     }
+    let negative = AppendRequest { expected_revision: Some(-3), ..request("a", None, 1) };
+    let status = within(service.append_session(tokio_stream::iter([negative]))).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     assert_eq!(count(&*node.store, "a").await, 0);
 }
