@@ -121,6 +121,11 @@ impl Engine {
 
     /// Asks the writer and waits for its answer.
     async fn ask(&self, work: Work, bytes: usize) -> Result<Answer> {
+        answer(self.queue(work, bytes).await?).await
+    }
+
+    /// Asks the writer; what was asked for before is done before.
+    async fn queue(&self, work: Work, bytes: usize) -> Result<Asked> {
         self.shared.check_writable()?;
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(ROOM_KIB);
         let room = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|_| Error::Closed)?;
@@ -128,7 +133,7 @@ impl Engine {
         let queue = self.queue.as_ref().ok_or(Error::Closed)?;
         let request = Request { work, answer, _room: room };
         queue.send(Command::Write(request)).await.map_err(|_| Error::Closed)?;
-        answered.await.map_err(|_| Error::Closed)?
+        Ok(answered)
     }
 
     /// Looks up the heads that are not in memory, here and not in the writer's thread, where all would wait.
@@ -145,14 +150,25 @@ impl Engine {
     }
 
     async fn append_writes(&self, writes: Vec<Write>) -> Result<AppendedMany> {
+        let begun = self.begin(writes).await?;
+        self.finish(begun).await
+    }
+
+    /// Asks for an append.
+    async fn begin(&self, writes: Vec<Write>) -> Result<Begun> {
         let bytes = self.check_writes(&writes)?;
         self.shared.check_writable()?;
         self.warm(writes.iter().map(|w| &w.stream)).await?;
         let writes = Arc::new(writes);
-        let mut compared = false;
+        let work = Work::Append { writes: Arc::clone(&writes), compared: false };
+        let asked = self.queue(work, bytes).await?;
+        Ok(Begun { writes, bytes, asked })
+    }
+
+    /// What an append comes to.
+    async fn finish(&self, Begun { writes, bytes, mut asked }: Begun) -> Result<AppendedMany> {
         loop {
-            let work = Work::Append { writes: Arc::clone(&writes), compared };
-            let verdicts = match self.ask(work, bytes).await? {
+            let verdicts = match answer(asked).await? {
                 Answer::Appended(appended) => return Ok(appended),
                 Answer::Judged(verdicts) => verdicts,
                 Answer::Deleted(_) => {
@@ -164,8 +180,13 @@ impl Engine {
             if let Some(settled) = judge::settle(&writes, &verdicts) {
                 return settled;
             }
-            compared = true;
+            asked = self.queue(Work::Append { writes: Arc::clone(&writes), compared: true }, bytes).await?;
         }
+    }
+
+    async fn finish_one(&self, begun: Result<Begun>) -> Result<Appended> {
+        let mut many = self.finish(begun?).await?;
+        many.streams.pop().ok_or_else(|| Error::Internal("one write, and no answer".into()))
     }
 
     /// What can be refused without looking at the store. Gives the bytes that the append takes in memory.
@@ -233,6 +254,20 @@ impl Engine {
     }
 }
 
+/// Where the writer's answer will be.
+type Asked = oneshot::Receiver<Result<Answer>>;
+
+/// An append that the writer was asked for.
+struct Begun {
+    writes: Arc<Vec<Write>>,
+    bytes: usize,
+    asked: Asked,
+}
+
+async fn answer(asked: Asked) -> Result<Answer> {
+    asked.await.map_err(|_| Error::Closed)?
+}
+
 /// Law 6, for those verdicts that wait for it.
 fn compare(shared: &Shared, writes: &[Write], mut verdicts: Vec<Verdict>) -> Result<Vec<Verdict>> {
     for (write, verdict) in writes.iter().zip(&mut verdicts) {
@@ -285,8 +320,30 @@ impl EventStore for Engine {
         events: Vec<NewEvent>,
     ) -> Result<Appended> {
         let write = Write { stream: self.stream(stream), expected, events };
-        let mut many = self.append_writes(vec![write]).await?;
-        many.streams.pop().ok_or_else(|| Error::Internal("one write, and no answer".into()))
+        self.finish_one(self.begin(vec![write]).await).await
+    }
+
+    async fn append_in_turn(
+        &self,
+        stream: &StreamName,
+        appends: Vec<(ExpectedState, Vec<NewEvent>)>,
+    ) -> Vec<Result<Appended>> {
+        let stream = self.stream(stream);
+        let mut answers = Vec::with_capacity(appends.len());
+        let mut begun = Vec::new();
+        for (expected, events) in appends {
+            begun.push(self.begin(vec![Write { stream: stream.clone(), expected, events }]).await);
+            // Only this one may be found to be new after the writer has put it off (judge.rs): the next waits for that.
+            if expected == ExpectedState::NoStream {
+                for begun in begun.drain(..) {
+                    answers.push(self.finish_one(begun).await);
+                }
+            }
+        }
+        for begun in begun {
+            answers.push(self.finish_one(begun).await);
+        }
+        answers
     }
 
     async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {

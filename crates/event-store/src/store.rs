@@ -90,6 +90,20 @@ pub trait EventStore: Send + Sync + std::fmt::Debug + 'static {
     /// Appends events to several streams, all or none. Each stream stands in it once.
     async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany>;
 
+    /// Appends to one stream several times: each append has an expectation and an answer of its own, is judged when those
+    /// before it were, and fails alone. A store may take them in together and make them safe at once.
+    async fn append_in_turn(
+        &self,
+        stream: &StreamName,
+        appends: Vec<(ExpectedState, Vec<NewEvent>)>,
+    ) -> Vec<Result<Appended>> {
+        let mut answers = Vec::with_capacity(appends.len());
+        for (expected, events) in appends {
+            answers.push(self.append(stream, expected, events).await);
+        }
+        answers
+    }
+
     /// Reads a page of a stream. `StreamNotFound` if it has no events or is softly deleted, `StreamDeleted` if
     /// tombstoned.
     async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage>;

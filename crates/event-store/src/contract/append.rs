@@ -82,6 +82,59 @@ pub(super) async fn any_always_holds(bed: Bed) {
     }
 }
 
+pub(super) async fn appends_in_turn_are_judged_one_after_the_other(bed: Bed) {
+    let (stream, state) = (bed.stream("s"), ExpectedState::Exact(7));
+    let events: Vec<_> = (0..8).map(|n| bed.events(1 + n % 2)).collect();
+    let huge = vec![NewEvent { data: vec![b'x'; bed.subject.max_event_bytes()].into(), ..bed.event("huge") }];
+    let appends = vec![
+        (ExpectedState::NoStream, events[0].clone()),
+        (ExpectedState::Any, events[1].clone()),
+        (ExpectedState::Exact(2), events[2].clone()),
+        (state, events[3].clone()),
+        (ExpectedState::Any, events[1].clone()),
+        (ExpectedState::Any, huge),
+        (ExpectedState::StreamExists, events[4].clone()),
+        (ExpectedState::NoStream, events[0].clone()),
+        (ExpectedState::NoStream, events[5].clone()),
+        (ExpectedState::Exact(4), Vec::new()),
+        (ExpectedState::Any, events[6].clone()),
+    ];
+    let mut answers = bed.store.append_in_turn(&stream, appends).await;
+    assert!(matches!(answers.remove(5), Err(Error::EventTooLarge { .. })));
+    assert_refused(answers.remove(3), &stream, state, Some(3));
+    let refused = answers.remove(6);
+    assert_refused(refused, &stream, ExpectedState::NoStream, Some(4));
+    let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    let last: Vec<_> = answers.iter().map(|a| a.last_revision.unwrap()).collect();
+    assert_eq!(last, [0, 2, 3, 2, 4, 0, 4, 5]);
+    assert_eq!((answers[3], answers[5]), (answers[1], answers[0]), "the first answers");
+    let written = [0, 1, 2, 4, 6].iter().flat_map(|n| events[*n].iter().map(|e| e.id));
+    assert_eq!(ids(&bed.read(&stream).await), written.collect::<Vec<_>>());
+    assert_eq!(bed.store.append_in_turn(&stream, Vec::new()).await, []);
+}
+
+pub(super) async fn appends_in_turn_keep_their_order_beside_others(bed: Bed) {
+    let stream = bed.stream("s");
+    let turn = |count: usize| {
+        let events: Vec<_> = (0..count).map(|_| bed.events(1)).collect();
+        let known: Vec<_> = events.iter().map(|e| e[0].id).collect();
+        (events.into_iter().map(|e| (ExpectedState::Any, e)).collect::<Vec<_>>(), known)
+    };
+    let turns: Vec<_> = (0..4).map(|_| turn(100)).collect();
+    let appending = turns.iter().map(|(appends, _)| bed.store.append_in_turn(&stream, appends.clone()));
+    let answers = futures::future::join_all(appending).await;
+    let stored = ids(&bed.read(&stream).await);
+    assert_eq!(stored.len(), 400);
+    for ((_, known), answers) in turns.iter().zip(answers) {
+        let own: Vec<_> = stored.iter().filter(|id| known.contains(id)).copied().collect();
+        assert_eq!(own, *known);
+        for (id, answer) in known.iter().zip(answers) {
+            let revision = answer.unwrap().last_revision.unwrap();
+            assert_eq!(stored[usize::try_from(revision).unwrap()], *id);
+        }
+    }
+}
+
 pub(super) async fn no_stream_holds_without_events_alone(bed: Bed) {
     let (stream, state) = (bed.stream("s"), ExpectedState::NoStream);
     bed.written(&stream, 2).await;

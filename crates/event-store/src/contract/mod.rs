@@ -59,6 +59,8 @@ laws! { ($)
         an_event_comes_back_as_it_was_written,
         created_never_goes_backwards,
         any_always_holds,
+        appends_in_turn_are_judged_one_after_the_other,
+        appends_in_turn_keep_their_order_beside_others,
         no_stream_holds_without_events_alone,
         stream_exists_holds_with_events_or_metadata,
         exact_holds_at_the_last_revision_alone,

@@ -33,7 +33,7 @@ impl Services {
             let event = convert::new_event(message)?;
             events.push(event).map_err(|refusal| refusal.status())?;
         }
-        let (events, _pending) = events.finish();
+        let (events, _pending) = events.take();
         match store.append(&stream, expected, events).await {
             Ok(appended) => Ok(AppendResp { result: Some(append_resp::Result::Success(success(appended))) }),
             Err(Error::WrongExpectedRevision { expected, actual, .. }) => Ok(AppendResp {
@@ -101,9 +101,10 @@ impl Gathered {
         Ok(())
     }
 
-    /// The events, and what keeps their bytes counted until they are written.
-    pub(crate) fn finish(self) -> (Vec<NewEvent>, Option<OwnedSemaphorePermit>) {
-        (self.events, self.pending)
+    /// The events, and what keeps their bytes counted until they are written. Nothing is left.
+    pub(crate) fn take(&mut self) -> (Vec<NewEvent>, Option<OwnedSemaphorePermit>) {
+        self.size = 0;
+        (std::mem::take(&mut self.events), self.pending.take())
     }
 }
 

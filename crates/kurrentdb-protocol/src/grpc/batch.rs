@@ -1,7 +1,8 @@
 //! BatchAppend: many appends over one long call, told apart by their correlation ids.
 //!
 //! The answer's stream drives everything, so a client that stops reading its answers is not read from either. Appends to
-//! different streams run at once; those to one stream run one after the other, in the order in which they were completed.
+//! different streams run at once; those to one stream are judged in the order in which they were completed, and what came
+//! while others to it ran goes to the store together.
 
 use super::{
     Services,
@@ -16,7 +17,7 @@ use super::{
     },
     status,
 };
-use event_store::{Clock, Error, EventStore, ExpectedState, StreamName, Timestamp};
+use event_store::{Appended, Clock, Error, EventStore, ExpectedState, StreamName, Timestamp};
 use futures::{
     FutureExt, StreamExt,
     future::BoxFuture,
@@ -51,6 +52,7 @@ impl Services {
             running: FuturesUnordered::new(),
             waiting: HashMap::new(),
             ready: 0,
+            answers: VecDeque::new(),
             broken: None,
         };
         stream::unfold(batch, |mut batch| async move {
@@ -69,11 +71,13 @@ struct Batch {
     messages: Option<Streaming<BatchAppendReq>>,
     /// Appends of which more is to come.
     open: HashMap<Uuid, Open>,
-    running: FuturesUnordered<BoxFuture<'static, (StreamName, BatchAppendResp)>>,
-    /// What waits for the running append to its stream; a stream is a key here while one runs.
-    waiting: HashMap<StreamName, VecDeque<Ready>>,
+    running: FuturesUnordered<BoxFuture<'static, (StreamName, Vec<BatchAppendResp>)>>,
+    /// What waits for the running appends to its stream; a stream is a key here while some run.
+    waiting: HashMap<StreamName, Vec<Ready>>,
     /// How many run or wait.
     ready: usize,
+    /// What is to be sent.
+    answers: VecDeque<BatchAppendResp>,
     /// Why no more could be read; the call ends with it when all that came whole is answered.
     broken: Option<Status>,
 }
@@ -100,6 +104,9 @@ impl Batch {
     /// The next answer; nothing when all is answered and the client has ended.
     async fn next(&mut self) -> Option<Result<BatchAppendResp, Status>> {
         loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Some(Ok(answer));
+            }
             let message = match &mut self.messages {
                 Some(messages) if self.ready < MAX_READY => messages.next().left_future(),
                 Some(_) => futures::future::pending().right_future(),
@@ -108,9 +115,10 @@ impl Batch {
             };
             tokio::select! {
                 biased;
-                Some((stream, answer)) = self.running.next() => {
+                Some((stream, answers)) = self.running.next() => {
+                    self.ready -= answers.len();
+                    self.answers.extend(answers);
                     self.finished(&stream);
-                    return Some(Ok(answer));
                 }
                 message = message => match message {
                     Some(Ok(message)) => match self.received(message) {
@@ -196,48 +204,72 @@ impl Batch {
     fn start(&mut self, ready: Ready) {
         self.ready += 1;
         match self.waiting.get_mut(&ready.stream) {
-            Some(waiting) => waiting.push_back(ready),
+            Some(waiting) => waiting.push(ready),
             None => {
-                self.waiting.insert(ready.stream.clone(), VecDeque::new());
-                self.run(ready);
+                self.waiting.insert(ready.stream.clone(), Vec::new());
+                self.run(ready.stream.clone(), vec![ready]);
             }
         }
     }
 
-    fn run(&self, ready: Ready) {
+    fn run(&self, stream: StreamName, appends: Vec<Ready>) {
         let store = Arc::clone(&self.store);
         let clock = Arc::clone(&self.services.options.clock);
         self.running.push(Box::pin(async move {
-            let stream = ready.stream.clone();
-            (stream, append(&*store, &*clock, ready).await)
+            let answers = append(&*store, &*clock, &stream, appends).await;
+            (stream, answers)
         }));
     }
 
-    /// An append to a stream is done: the next one's turn.
+    /// Appends to a stream are done: the turn of those that came meanwhile.
     fn finished(&mut self, stream: &StreamName) {
-        self.ready -= 1;
-        match self.waiting.get_mut(stream).and_then(VecDeque::pop_front) {
-            Some(next) => self.run(next),
+        match self.waiting.get_mut(stream).map(std::mem::take).filter(|waiting| !waiting.is_empty()) {
+            Some(next) => self.run(stream.clone(), next),
             None => drop(self.waiting.remove(stream)),
         }
     }
 }
 
-async fn append(store: &dyn EventStore, clock: &dyn Clock, ready: Ready) -> BatchAppendResp {
-    let (events, _pending) = ready.events.finish();
-    let waited = clock.monotonic().saturating_sub(ready.received);
-    let left = ready.deadline.map(|deadline| deadline.saturating_sub(waited));
-    let too_late = || Error::Timeout("the append's deadline has passed".into());
-    let append = store.append(&ready.stream, ready.expected, events);
-    let result = match left {
-        None => append.await,
-        // What is already too late is not begun.
-        Some(Duration::ZERO) => Err(too_late()),
-        Some(left) => tokio::time::timeout(left, append).await.unwrap_or_else(|_| Err(too_late())),
+/// Appends to one stream, one after the other. Each gets its answer.
+async fn append(
+    store: &dyn EventStore,
+    clock: &dyn Clock,
+    stream: &StreamName,
+    appends: Vec<Ready>,
+) -> Vec<BatchAppendResp> {
+    let now = clock.monotonic();
+    let left = |ready: &Ready| ready.deadline.map(|d| d.saturating_sub(now.saturating_sub(ready.received)));
+    let too_late = || Err(Error::Timeout("the append's deadline has passed".into()));
+    // What is already too late is not begun.
+    let (late, timely): (Vec<_>, Vec<_>) =
+        appends.into_iter().partition(|ready| left(ready) == Some(Duration::ZERO));
+    let mut answers: Vec<_> = late.iter().map(|ready| answered(stream, ready, too_late())).collect();
+    // Those that go together are given the longest of their times; all of it, if one has no end.
+    let patience = timely.iter().map(left).reduce(|a, b| Some(a?.max(b?))).flatten();
+    let (mut begun, mut pending) = (Vec::with_capacity(timely.len()), Vec::with_capacity(timely.len()));
+    let mut asked = Vec::with_capacity(timely.len());
+    for mut ready in timely {
+        let (events, held) = ready.events.take();
+        begun.push((ready.expected, events));
+        pending.push(held);
+        asked.push(ready);
+    }
+    let results = store.append_in_turn(stream, begun);
+    let results = match patience {
+        None => results.await,
+        Some(patience) => match tokio::time::timeout(patience, results).await {
+            Ok(results) => results,
+            Err(_) => asked.iter().map(|_| too_late()).collect(),
+        },
     };
+    answers.extend(asked.iter().zip(results).map(|(ready, result)| answered(stream, ready, result)));
+    answers
+}
+
+fn answered(stream: &StreamName, ready: &Ready, result: Result<Appended, Error>) -> BatchAppendResp {
     BatchAppendResp {
-        correlation_id: Some(ready.correlation),
-        stream_identifier: Some(convert::stream_to_wire(&ready.stream)),
+        correlation_id: Some(ready.correlation.clone()),
+        stream_identifier: Some(convert::stream_to_wire(stream)),
         expected: Some(match ready.expected {
             ExpectedState::Any => batch_append_resp::Expected::Any(()),
             ExpectedState::NoStream => batch_append_resp::Expected::NoStream(()),

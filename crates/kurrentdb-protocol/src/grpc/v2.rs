@@ -221,10 +221,10 @@ impl Writes {
 
     /// Appends all of it. The names come back in the order of the answer's streams.
     async fn append(
-        self,
+        mut self,
         store: &dyn EventStore,
     ) -> Result<Result<(Vec<StreamName>, AppendedMany), Error>, Status> {
-        let (events, _pending) = self.events.finish();
+        let (events, _pending) = self.events.take();
         let mut writes: Vec<_> = self
             .streams
             .into_iter()

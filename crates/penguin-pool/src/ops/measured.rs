@@ -136,6 +136,26 @@ impl EventStore for Measured {
         Ok(appended)
     }
 
+    async fn append_in_turn(
+        &self,
+        stream: &StreamName,
+        appends: Vec<(ExpectedState, Vec<NewEvent>)>,
+    ) -> Vec<Result<Appended>> {
+        let sizes: Vec<_> = appends.iter().map(|(_, events)| size(events)).collect();
+        let answers = self.store.append_in_turn(stream, appends);
+        // One operation, whose worst answer is its outcome: how long each waited for the others is not the store's time.
+        let mut all = Vec::new();
+        let worst = async {
+            all = answers.await;
+            let failed = all.iter().filter_map(|answer| answer.as_ref().err());
+            failed.max_by_key(|error| is_the_stores_fault(error.code())).map_or(Ok(()), |e| Err(e.clone()))
+        };
+        // Each one's own answer is given back below.
+        let _ = self.measure("append_in_turn", worst).await;
+        sizes.into_iter().zip(&all).filter(|(_, answer)| answer.is_ok()).for_each(|(size, _)| wrote(size));
+        all
+    }
+
     async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
         let sizes: Vec<_> = writes.iter().map(|w| size(&w.events)).collect();
         let appended = self.measure("append_many", self.store.append_many(writes)).await?;

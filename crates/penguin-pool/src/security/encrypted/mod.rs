@@ -172,6 +172,27 @@ impl EventStore for Encrypted {
         self.store.append(stream, expected, events).await
     }
 
+    async fn append_in_turn(
+        &self,
+        stream: &StreamName,
+        appends: Vec<(ExpectedState, Vec<NewEvent>)>,
+    ) -> Vec<Result<Appended>> {
+        let (mut answers, mut sealed) =
+            (Vec::with_capacity(appends.len()), Vec::with_capacity(appends.len()));
+        for (expected, events) in appends {
+            match self.seal(stream, events).await {
+                Ok(events) => {
+                    answers.push(None);
+                    sealed.push((expected, events));
+                }
+                Err(error) => answers.push(Some(Err(error))),
+            }
+        }
+        let mut appended = self.store.append_in_turn(stream, sealed).await.into_iter();
+        let none = || Err(Error::Internal("an append, and no answer".into()));
+        answers.into_iter().map(|refused| refused.or_else(|| appended.next()).unwrap_or_else(none)).collect()
+    }
+
     async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
         let mut sealed = Vec::with_capacity(writes.len());
         for StreamWrite { stream, expected, events } in writes {
