@@ -307,6 +307,30 @@ async fn an_append_to_several_streams_needs_the_right_to_each_and_a_check_the_ri
 }
 
 #[tokio::test]
+async fn appends_in_turn_need_the_right_of_each() {
+    let mut world = World::new();
+    world.append("loans-2").await;
+    let metadata = StreamMetadata {
+        acl: Some(Acl { write: Some(Vec::new()), read: Some(vec!["amy".to_owned()]), ..Acl::default() }),
+        ..StreamMetadata::default()
+    };
+    let id = world.id();
+    world.store.set_metadata(&name("loans-2"), ExpectedState::Any, &metadata, id).await.unwrap();
+    let amy = world.bound(&Caller::user("amy", &[]));
+    let event = |n| vec![NewEvent::json(Uuid::from_u128(n), "Happened", "{}")];
+    let any = ExpectedState::Any;
+    let answers =
+        amy.append_in_turn(&name("loans-1"), vec![(any, event(1)), (any, Vec::new()), (any, event(2))]).await;
+    let last: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().last_revision).collect();
+    assert_eq!(last, [Some(0), Some(0), Some(1)]);
+    // She may ask where it stands, and not write.
+    let answers = amy.append_in_turn(&name("loans-2"), vec![(any, event(3)), (any, Vec::new())]).await;
+    assert_eq!(answers[0], Err(Error::AccessDenied(name("loans-2"))));
+    assert_eq!(answers[1].as_ref().unwrap().last_revision, Some(0));
+    assert_eq!(world.store.stream_info(&name("loans-2")).await.unwrap().events, 1);
+}
+
+#[tokio::test]
 async fn a_subscription_ends_when_the_right_to_read_is_taken_back() {
     let mut world = World::new();
     world.open_to("loans-1", &["amy"]).await;

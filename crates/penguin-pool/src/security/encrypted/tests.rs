@@ -75,6 +75,27 @@ async fn users_events_are_envelopes_below_and_plain_above() {
 }
 
 #[tokio::test]
+async fn appends_in_turn_are_envelopes_each_and_an_erased_users_are_refused_each() {
+    let bed = bed().await;
+    let bob = name("user-bob-profile");
+    let appends =
+        || vec![(ExpectedState::NoStream, vec![event(1)]), (ExpectedState::Exact(0), vec![event(2)])];
+    let answers = bed.store.append_in_turn(&bob, appends()).await;
+    let last: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().last_revision).collect();
+    assert_eq!(last, [Some(0), Some(1)]);
+    let read = async |store: &dyn EventStore| {
+        let page = store.read_stream(&bob, ReadStream::forwards(10)).await.unwrap();
+        page.events.into_iter().map(|e| e.event.unwrap().data).collect::<Vec<_>>()
+    };
+    assert!(read(&*bed.raw).await.iter().all(|data| envelope::is_envelope(data)));
+    assert_eq!(read(&bed.store).await, [event(1).data, event(2).data]);
+    bed.keys.erase("bob").await.unwrap();
+    let refused = bed.store.append_in_turn(&bob, appends()).await;
+    assert_eq!(refused.len(), 2);
+    assert!(refused.iter().all(|answer| matches!(answer, Err(Error::Erased(_)))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn what_was_written_before_is_read_as_it_stands() {
     let bed = bed().await;
     bed.raw.append(&name("user-bob-profile"), ExpectedState::Any, vec![event(1)]).await.unwrap();
