@@ -3,10 +3,12 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import {
-  ANY, BACKWARDS, END, FORWARDS, KurrentDBClient, NO_STREAM, PARK, PINNED_BY_CORRELATION,
+  ANY, AppendConsistencyViolationError, AppendRecordSizeExceededError, BACKWARDS, DeadlineExceededError, END, FORWARDS,
+  KurrentDBClient, MaxAppendSizeExceededError, NO_STREAM, PARK, PINNED_BY_CORRELATION,
   PersistentSubscriptionDoesNotExistError, PersistentSubscriptionDroppedError, PersistentSubscriptionExistsError,
-  PersistentSubscriptionMaximumSubscribersReachedError, RETRY, ROUND_ROBIN, SKIP, START, STREAM_EXISTS,
-  StreamDeletedError, StreamNotFoundError, WrongExpectedVersionError, binaryEvent, eventTypeFilter, jsonEvent,
+  PersistentSubscriptionFailedError, PersistentSubscriptionMaximumSubscribersReachedError, RETRY, ROUND_ROBIN, SKIP,
+  START, STREAM_EXISTS, STREAM_STATE, StreamDeletedError, StreamNotFoundError, StreamTombstonedError, UnknownError,
+  WrongExpectedVersionError, binaryEvent, eventTypeFilter, excludeSystemEvents, jsonEvent,
   persistentSubscriptionToAllSettingsFromDefaults, persistentSubscriptionToStreamSettingsFromDefaults, streamNameFilter,
 } from "@kurrent/kurrentdb-client";
 
@@ -97,6 +99,40 @@ step("several streams at once", async () => {
   assert.equal((await collect(client.readStream(a))).length, 2, "nothing was written");
 });
 
+step("records of several streams under conditions, and which of them do not hold", async () => {
+  const [a, b] = [name("records-a"), name("records-b")];
+  const record = (streamName, n) => ({ streamName, record: jsonEvent({ type: "counted", data: { n } }) });
+  const check = (streamName, expectedState) => ({ type: STREAM_STATE, streamName, expectedState });
+  const written = await client.appendRecords([record(a, 1), record(b, 2), record(a, 3)], [check(a, NO_STREAM)]);
+  assert.deepEqual(written.responses.map((r) => [r.streamName, r.revision]).sort(), [[a, 1n], [b, 0n]].sort());
+  await assert.rejects(client.appendRecords([record(a, 4)], [check(b, 0n), check(a, 0n), check(name("none"), STREAM_EXISTS)]), (error) => {
+    assert.ok(error instanceof AppendConsistencyViolationError, String(error));
+    assert.deepEqual(error.violations.map((v) => [v.checkIndex, v.streamName, v.actualState]), [[1, a, 1n], [2, name("none"), NO_STREAM]]);
+    return true;
+  });
+  assert.equal((await collect(client.readStream(a))).length, 2, "nothing was written");
+});
+
+step("what is too large, too late or to a stream that ended, each by its own error", async () => {
+  const stream = name("refused");
+  const large = (size) => binaryEvent({ type: "large", data: Buffer.alloc(size, 7) });
+  const by = (kind, more = {}) => (error) => {
+    assert.ok(error instanceof kind, String(error));
+    for (const [key, value] of Object.entries(more)) assert.equal(error[key], value);
+    return true;
+  };
+  const beyond = large((16 << 20) + 1);
+  await assert.rejects(client.appendToStream(stream, beyond), by(MaxAppendSizeExceededError));
+  const records = [{ streamName: stream, record: beyond }];
+  await assert.rejects(client.appendRecords(records), by(AppendRecordSizeExceededError, { stream, maxSize: 16 << 20 }));
+  await assert.rejects(client.appendToStream(stream, event(1), { deadline: -1_000 }), by(DeadlineExceededError));
+  // A request that makes no sense: what is wrong with it is said.
+  await assert.rejects(client.appendToStream("", event(1)), (error) => error instanceof UnknownError && /name/.test(error.message));
+  await assert.rejects(collect(client.readStream(stream)), by(StreamNotFoundError, { streamName: stream }));
+  await client.tombstoneStream(stream, { expectedRevision: NO_STREAM });
+  await assert.rejects(client.appendRecords([{ streamName: stream, record: event(1) }]), by(StreamTombstonedError, { stream }));
+});
+
 step("a stream in both directions", async () => {
   const stream = name("read");
   await client.appendToStream(stream, events(1500));
@@ -146,6 +182,55 @@ step("a filtered subscription to everything, with checkpoints", async () => {
   assert.deepEqual(came, [0n, 1n, "caughtUp"]);
   assert.ok(checkpoints.length > 0);
   await subscription.unsubscribe();
+});
+
+step("subscriptions to everything by type, by pattern, and without the system's events", async () => {
+  const [stream, mark] = [name("patterns"), `mark-${run}`];
+  const here = (await client.appendToStream(name("before"), event(0))).position;
+  await client.setStreamMetadata(stream, { colour: "blue" });
+  await client.appendToStream(stream, [event(1, `${mark}-a`), event(2, `${mark}-b`), event(3, "other"), event(4, `${mark}-a`)]);
+  for (const [filter, expected, systemless] of [
+    [eventTypeFilter({ prefixes: [`${mark}-a`] }), [1, 4]],
+    [eventTypeFilter({ prefixes: [`${mark}-b`, "oth"] }), [2, 3]],
+    [eventTypeFilter({ regex: `^${mark}-(a|b)$` }), [1, 2, 4]],
+    [streamNameFilter({ regex: "-patterns$" }), [1, 2, 3, 4]],
+    [excludeSystemEvents(), [1, 2, 3, 4], true],
+  ]) {
+    const subscription = client.subscribeToAll({ fromPosition: here, filter });
+    const came = [];
+    for await (const { event } of subscription) {
+      assert.ok(!(systemless && event.type.startsWith("$")), event.type);
+      if (event.streamId === stream) came.push(event.data.n);
+      if (came.length === expected.length) break;
+    }
+    assert.deepEqual(came, expected);
+  }
+});
+
+step("a category and a type as streams of links, read and followed", async () => {
+  const category = name("x").split("-")[0];
+  const type = `linked-${run}`;
+  const stream = name("links");
+  await client.appendToStream(stream, [event(1, type), event(2, type)]);
+  const links = async (of, options) => {
+    const found = [];
+    for await (const { event, link } of client.readStream(of, { direction: BACKWARDS, fromRevision: END, maxCount: 2, ...options })) {
+      found.push([event.type, event.streamId, link?.streamId]);
+    }
+    return found;
+  };
+  for (const of of [`$ce-${category}`, `$et-${type}`]) {
+    assert.deepEqual(await links(of, { resolveLinkTos: true }), [[type, stream, of], [type, stream, of]]);
+    assert.deepEqual(await links(of, {}), [["$>", of, undefined], ["$>", of, undefined]]);
+  }
+  const subscription = client.subscribeToStream(`$et-${type}`, { fromRevision: START, resolveLinkTos: true });
+  subscription.once("caughtUp", () => client.appendToStream(name("links-2"), event(3, type)));
+  const came = [];
+  for await (const { event, link } of subscription) {
+    came.push([event.data.n, link.revision]);
+    if (came.length === 3) break;
+  }
+  assert.deepEqual(came, [[1, 0n], [2, 1n], [3, 2n]]);
 });
 
 step("metadata", async () => {
@@ -279,6 +364,23 @@ step("a persistent subscription to everything, filtered, pinned by correlation",
   await client.deletePersistentSubscriptionToAll(run);
 });
 
+step("a persistent subscription: not acknowledged in time, it comes again and is parked in the end", async () => {
+  const stream = name("timed");
+  await client.appendToStream(stream, events(2));
+  const settings = group({ messageTimeout: 1_000, maxRetryCount: 1, checkPointLowerBound: 1 });
+  await client.createPersistentSubscriptionToStream(stream, "g", settings);
+  const subscription = client.subscribeToPersistentSubscriptionToStream(stream, "g", { bufferSize: 1 });
+  const came = [];
+  for await (const message of subscription) {
+    came.push([message.event.data.n, message.retryCount]);
+    if (message.event.data.n === 0) continue;
+    await subscription.ack(message);
+    break;
+  }
+  assert.deepEqual(came, [[0, 0], [0, 1], [1, 0]]);
+  await eventually(async () => (await client.getPersistentSubscriptionToStreamInfo(stream, "g")).stats.parkedMessageCount === 1n);
+});
+
 step("persistent subscriptions: changed, listed, limited, dropped, and errors by type", async () => {
   const stream = name("managed");
   const refused = (kind) => (error) => error instanceof kind && error.streamName === stream && error.groupName === "g";
@@ -298,6 +400,8 @@ step("persistent subscriptions: changed, listed, limited, dropped, and errors by
   const dropped = ended(subscription);
   await client.deletePersistentSubscriptionToStream(stream, "g");
   assert.ok(refused(PersistentSubscriptionDroppedError)(await dropped));
+  const senseless = group({ readBatchSize: 500, historyBufferSize: 500 });
+  await assert.rejects(client.createPersistentSubscriptionToStream(stream, "g", senseless), refused(PersistentSubscriptionFailedError));
   await client.restartPersistentSubscriptionSubsystem();
 });
 

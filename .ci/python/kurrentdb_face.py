@@ -3,18 +3,33 @@
 Every line says what was seen; the first thing that is not so ends it with a failure.
 """
 
+import asyncio
 import json
 import sys
 import time
 import uuid
 
-from kurrentdbclient import KurrentDBClient, NewEvent, NewEvents, StreamState
+from kurrentdbclient import (
+    AsyncKurrentDBClient,
+    KurrentDBClient,
+    NewEvent,
+    NewEvents,
+    NewRecord,
+    StreamState,
+    StreamStateCheck,
+)
 from kurrentdbclient.exceptions import (
     AlreadyExistsError,
+    BadRequestError,
+    ConsistencyChecksFailedError,
+    DeadlineExceededError,
     KurrentDBClientError,
+    MaximumAppendSizeExceededError,
     MaximumSubscriptionsReachedError,
     NotFoundError,
+    RecordMaxSizeExceededError,
     StreamIsDeletedError,
+    StreamTombstonedError,
     WrongCurrentVersionError,
 )
 
@@ -107,6 +122,44 @@ def _():
     assert len(client.get_stream(a)) == 2, "nothing was written"
 
 
+@step("records of several streams under conditions, and which of them do not hold")
+def _():
+    a, b = name("records-a"), name("records-b")
+
+    def record(stream):
+        return NewRecord(stream_name=stream, type="counted", data=b"{}")
+
+    def check(stream, state):
+        return StreamStateCheck(stream_name=stream, expected_state=state)
+
+    client.append_records([record(a), record(b), record(a)], [check(a, StreamState.NO_STREAM)])
+    assert (len(client.get_stream(a)), len(client.get_stream(b))) == (2, 1)
+    checks = [check(b, 0), check(a, 0), check(name("none"), StreamState.EXISTS)]
+    error = refused(ConsistencyChecksFailedError, client.append_records, [record(a)], checks)
+    told = [(f.check_index, f.stream_state_failure.stream_name, f.stream_state_failure.actual_state) for f in error.failures]
+    assert told == [(1, a, 1), (2, name("none"), -1)], told
+    assert len(client.get_stream(a)) == 2, "nothing was written"
+
+
+@step("what is too large, too late or to a stream that ended, each by its own error")
+def _():
+    stream = name("refused")
+    beyond = NewEvent(type="large", data=bytes((16 << 20) + 1), content_type="application/octet-stream")
+
+    def append(events, stream=stream, **options):
+        client.append_to_stream(stream, current_version=StreamState.ANY, events=events, **options)
+
+    refused(MaximumAppendSizeExceededError, append, [beyond])
+    refused(RecordMaxSizeExceededError, client.multi_append_to_stream, [NewEvents(stream, events=[beyond], current_version=StreamState.ANY)])
+    # Of what was too late nobody knows whether it was written.
+    refused(DeadlineExceededError, append, event(), stream=name("late"), timeout=0)
+    refused(DeadlineExceededError, append, events(1), stream=name("late"), timeout=0)
+    assert "name" in str(refused(BadRequestError, append, events(1), stream=""))
+    refused(NotFoundError, client.get_stream, stream)
+    client.tombstone_stream(stream, current_version=StreamState.NO_STREAM)
+    refused(StreamTombstonedError, client.multi_append_to_stream, [NewEvents(stream, events=events(1), current_version=StreamState.ANY)])
+
+
 @step("a stream in both directions")
 def _():
     stream = name("read")
@@ -177,6 +230,65 @@ def _():
                 found.append(e.stream_position)
     assert found == [0, 1], found
     assert checkpoints == sorted(set(checkpoints)), checkpoints
+
+
+@step("a category and a type as streams of links, read and followed")
+def _():
+    stream, type = name("links"), f"linked-{run}"
+    client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=[event(1, type), event(2, type)])
+    for of in (f"$ce-{name('x').split('-')[0]}", f"$et-{type}"):
+        found = client.get_stream(of, backwards=True, limit=2, resolve_links=True)
+        assert [(e.type, e.stream_name, e.link.stream_name) for e in found] == [(type, stream, of)] * 2, found
+        assert [e.type for e in client.get_stream(of, backwards=True, limit=2)] == ["$>"] * 2
+    with client.subscribe_to_stream(f"$et-{type}", resolve_links=True, include_caught_up=True) as subscription:
+        came = []
+        for e in subscription:
+            if getattr(e, "is_caught_up", False):
+                client.append_to_stream(name("links-2"), current_version=StreamState.ANY, events=[event(3, type)])
+                continue
+            came.append((json.loads(e.data)["n"], e.link.stream_position))
+            if len(came) == 3:
+                break
+    assert came == [(1, 0), (2, 1), (3, 2)], came
+
+
+@step("the same by the asynchronous client: appended, read, followed, worked off")
+def _():
+    async def all_of_it():
+        asynchronous = AsyncKurrentDBClient(connection)
+        await asynchronous.connect()
+        try:
+            stream = name("asynchronous")
+            await asynchronous.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=events(3))
+            assert [e.stream_position for e in await asynchronous.get_stream(stream)] == [0, 1, 2]
+            try:
+                await asynchronous.append_to_stream(stream, current_version=7, events=events(1))
+                raise AssertionError("it was written")
+            except WrongCurrentVersionError:
+                pass
+            followed = []
+            async with await asynchronous.subscribe_to_stream(stream) as subscription:
+                async for e in subscription:
+                    followed.append(e.stream_position)
+                    if len(followed) == 3:
+                        await asynchronous.append_to_stream(stream, current_version=2, events=events(1))
+                    if len(followed) == 4:
+                        break
+            assert followed == [0, 1, 2, 3], followed
+            await asynchronous.create_subscription_to_stream("g", stream)
+            worked = []
+            async with await asynchronous.read_subscription_to_stream("g", stream) as consumer:
+                async for e in consumer:
+                    worked.append(e.stream_position)
+                    await consumer.ack(e)
+                    if len(worked) == 4:
+                        break
+            assert worked == [0, 1, 2, 3], worked
+            await asynchronous.delete_subscription("g", stream)
+        finally:
+            await asynchronous.close()
+
+    asyncio.run(asyncio.wait_for(all_of_it(), 60))
 
 
 @step("metadata")
