@@ -6,7 +6,7 @@ use event_store::{EventStore, ReadStream, StreamName, contract::Model};
 use penguin_pool::ops::Phase;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use test_support::{MockClock, SeededIds, TestService};
+use test_support::{Line, MockClock, SeededIds, TestService};
 
 async fn json(service: &TestService, path: &str) -> (u16, Value) {
     let response = service.get(path).send().await.unwrap();
@@ -152,6 +152,34 @@ async fn a_store_that_is_gone_is_unhealthy_everywhere() {
     assert_eq!((status, &whole["overallStatus"]), (200, &json!("unhealthy")));
     assert_eq!(whole["services"]["kurrentdb"]["connected"], false);
     assert_eq!(json(&service, "/health").await.0, 200, "the process lives all the same");
+}
+
+#[tokio::test]
+async fn a_store_that_answers_well_again_is_well_again_whatever_it_did_before() {
+    let clock = Arc::new(MockClock::new());
+    let line = Arc::new(Line::new(model(&clock)));
+    let service = TestService::builder().clock(clock.clone()).store(line.clone()).start().await;
+    line.cut();
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(json(&service, "/health/kurrentdb").await.1["status"], "unhealthy");
+    }
+    line.mend();
+    clock.advance(Duration::from_secs(5));
+    let (status, body) = json(&service, "/health/kurrentdb").await;
+    assert_eq!((status, &body["status"]), (200, &json!("degraded")), "it failed only just: {body}");
+    clock.advance(Duration::from_secs(40));
+    // The read models come back by the real time: a few checks may still find them behind.
+    let mut body = Value::Null;
+    for _ in 0..40 {
+        body = json(&service, "/health/kurrentdb").await.1;
+        if body["status"] == "healthy" {
+            break;
+        }
+        clock.advance(Duration::from_secs(5));
+    }
+    assert_eq!(body["status"], "healthy", "{body}");
+    assert!(body["errorRate"].as_f64().unwrap() > 0.05, "what was is still told: {body}");
 }
 
 #[tokio::test]

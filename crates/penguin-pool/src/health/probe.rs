@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the read models may take to follow before they count as behind. Short, because readiness waits for it too, and
 /// who asks for that often waits for a second only.
 const SYNC_PATIENCE: Duration = Duration::from_millis(500);
-/// From this share of failed operations on, the store counts as degraded.
+/// From this share of failed operations on, the store counts as degraded: of the recent ones, so that one that answers well
+/// again is well again.
 const DEGRADED_FROM: f64 = 0.05;
 const THRESHOLDS: PerformanceThresholds = PerformanceThresholds { excellent: 50, good: 100, acceptable: 500 };
 
@@ -129,7 +130,7 @@ impl Probe {
         let recent = measured.recent();
         let performance_grade = grade(checks, took);
         DatabaseHealth {
-            status: judge(checks, performance_grade, recent.error_rate),
+            status: judge(checks, performance_grade, recent.failing),
             connected: checks.connection,
             connection_status,
             timestamp: DateTime::from_millis(clock.now().millis()),
@@ -261,11 +262,11 @@ fn grade(checks: DatabaseChecks, took: Duration) -> PerformanceGrade {
     }
 }
 
-fn judge(checks: DatabaseChecks, grade: PerformanceGrade, error_rate: f64) -> HealthStatus {
+fn judge(checks: DatabaseChecks, grade: PerformanceGrade, failing: f64) -> HealthStatus {
     let DatabaseChecks { connection, authentication, read, write, sync } = checks;
     if !(connection && authentication && read && write) {
         HealthStatus::Unhealthy
-    } else if !sync || grade == PerformanceGrade::Slow || error_rate >= DEGRADED_FROM {
+    } else if !sync || grade == PerformanceGrade::Slow || failing >= DEGRADED_FROM {
         HealthStatus::Degraded
     } else {
         HealthStatus::Healthy
