@@ -1,7 +1,7 @@
 //! How to reach the server, and what it takes.
 
 use event_store::{IdSource, RandomIds};
-use kurrentdb::{ClientSettings, Credentials};
+use kurrentdb::{ClientSettings, Credentials, NodePreference};
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 /// How long the client waits before each attempt to connect.
@@ -47,10 +47,11 @@ macro_rules! as_user {
 pub(crate) use as_user;
 
 impl Options {
-    /// For the server that a connection string names (`kurrentdb://`, `esdb://`, each also with `+discover`).
+    /// For the server that a connection string names (`kurrentdb://`, `esdb://`, each also with `+discover`). In a cluster the
+    /// leader is asked, which has all that was answered.
     ///
     /// # Errors
-    /// [`InvalidConnection`] if it is none.
+    /// [`InvalidConnection`] if it is none, or prefers other nodes.
     pub fn connect(connection: &str) -> Result<Self, InvalidConnection> {
         let settings = prompt(connection).parse::<ClientSettings>().map_err(|e| {
             // The parser's message is the whole string where it can say nothing better.
@@ -58,6 +59,10 @@ impl Options {
             let repeats = reason.contains(connection) || reason.contains('@');
             InvalidConnection(if repeats { "it cannot be parsed".to_owned() } else { reason })
         })?;
+        if settings.node_preference() != NodePreference::Leader {
+            let reason = "nodePreference must be leader: other nodes may lack what was just written";
+            return Err(InvalidConnection(reason.to_owned()));
+        }
         Ok(Self {
             settings,
             ids: Arc::new(RandomIds),
@@ -139,6 +144,13 @@ mod tests {
             assert!(!refusal.contains("s3cret"), "{refusal}");
         }
         assert!(Options::connect("kurrentdb://localhost:2113?tls=false").is_ok());
+    }
+
+    #[test]
+    fn a_node_that_may_be_behind_is_not_asked() {
+        let refused = Options::connect("kurrentdb://a:1,b:2?tls=false&nodePreference=follower").unwrap_err();
+        assert!(refused.to_string().contains("nodePreference"), "{refused}");
+        assert!(Options::connect("kurrentdb://a:1,b:2?tls=false&nodePreference=Leader").is_ok());
     }
 
     #[test]

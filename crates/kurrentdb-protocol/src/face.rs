@@ -1,7 +1,7 @@
 //! What one node shows: its parts, its limits, and the router that tells gRPC from plain HTTP.
 
 use crate::{
-    Gate, Users, grpc,
+    Cluster, Gate, Users, grpc,
     persistent::{Registry, Shared},
 };
 use axum::{
@@ -74,13 +74,16 @@ pub struct FaceOptions {
     pub limits: Limits,
     /// The host and port that gossip names; without it, those by which the asking client reached this node.
     pub advertise: Option<(String, u16)>,
+    /// The cluster that the node is one of; without it, it stands alone.
+    pub cluster: Option<Cluster>,
 }
 
 impl FaceOptions {
-    /// With KurrentDB's limits, without persistent subscriptions, and with gossip that answers with the address it was
-    /// asked at.
+    /// A node that stands alone, with KurrentDB's limits, without persistent subscriptions, and with gossip that answers with
+    /// the address it was asked at.
     pub fn new(gate: Arc<dyn Gate>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { gate, own: None, users: None, clock, ids, limits: Limits::default(), advertise: None }
+        let (own, users, advertise, cluster) = (None, None, None, None);
+        Self { gate, own, users, clock, ids, limits: Limits::default(), advertise, cluster }
     }
 }
 

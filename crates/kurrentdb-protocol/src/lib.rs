@@ -6,6 +6,7 @@
 //!
 //! Where to start reading: [`Face`], then `grpc/streams.rs` and `grpc/read.rs`.
 
+mod cluster;
 mod face;
 mod gate;
 pub mod grpc;
@@ -14,6 +15,7 @@ mod persistent;
 mod serve;
 mod users;
 
+pub use cluster::{Cluster, Member, MemberState};
 pub use face::{Face, FaceOptions, Limits, NodeService};
 pub use gate::{Credentials, Gate, OpenGate, Refusal};
 pub use serve::{Served, serve};

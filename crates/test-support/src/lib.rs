@@ -1,6 +1,10 @@
 //! For tests alone.
 
 mod clock;
+#[cfg(all(feature = "kurrentdb", feature = "proxy"))]
+mod cluster;
+#[cfg(feature = "kurrentdb")]
+mod kurrentdb;
 #[cfg(feature = "service")]
 mod line;
 #[cfg(feature = "proxy")]
@@ -9,6 +13,12 @@ mod proxy;
 mod service;
 
 pub use clock::{MockClock, SeededIds};
+#[cfg(all(feature = "kurrentdb", feature = "proxy"))]
+pub use cluster::{Change, Nodes};
+#[cfg(all(feature = "kurrentdb", feature = "service"))]
+pub use kurrentdb::Backend;
+#[cfg(feature = "kurrentdb")]
+pub use kurrentdb::{Node, as_kurrentdb};
 #[cfg(feature = "service")]
 pub use line::Line;
 #[cfg(feature = "proxy")]

@@ -22,6 +22,7 @@ pub struct Line {
     closed: AtomicBool,
     forbidden: Mutex<Vec<StreamName>>,
     followed: Mutex<Vec<(StreamName, ReadFrom<Revision>)>>,
+    followed_all: Mutex<Vec<SubscribeAll>>,
     meanwhile: Mutex<Option<Meanwhile>>,
 }
 
@@ -44,6 +45,7 @@ impl Line {
             closed: AtomicBool::new(false),
             forbidden: Mutex::default(),
             followed: Mutex::default(),
+            followed_all: Mutex::default(),
             meanwhile: Mutex::default(),
         }
     }
@@ -83,6 +85,12 @@ impl Line {
     #[must_use]
     pub fn followed(&self) -> Vec<(StreamName, ReadFrom<Revision>)> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How everything was followed by it so far.
+    #[must_use]
+    pub fn followed_all(&self) -> Vec<SubscribeAll> {
+        self.followed_all.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn may_read(&self, stream: &StreamName) -> Result<()> {
@@ -169,6 +177,7 @@ impl EventStore for Line {
     }
     async fn subscribe_all(&self, options: SubscribeAll) -> Result<Subscription> {
         self.there()?;
+        self.followed_all.lock().unwrap_or_else(PoisonError::into_inner).push(options.clone());
         Ok(self.cuttable(self.store.subscribe_all(options).await?))
     }
     async fn delete(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {

@@ -23,7 +23,7 @@ mod users;
 mod v2;
 mod v2_errors;
 
-use crate::{Credentials, Face, face::Node};
+use crate::{Cluster, Credentials, Face, face::Node};
 use axum::{Router, middleware, routing::any_service};
 use event_store::EventStore;
 use proto::{
@@ -88,7 +88,20 @@ impl Services {
         if *self.closing.borrow() {
             return Err(status::closing());
         }
+        if let Some(cluster) = self.led(metadata)
+            && !cluster.leads()
+        {
+            return Err(status::not_leader(cluster.leader()));
+        }
         self.options.gate.enter(&Self::credentials(metadata)).await.map_err(status::refused)
+    }
+
+    /// The cluster whose leader alone may answer this call; nothing if this node may whatever it is.
+    fn led(&self, metadata: &MetadataMap) -> Option<&Cluster> {
+        let asked = metadata
+            .get("requires-leader")
+            .is_some_and(|v| v.as_encoded_bytes().eq_ignore_ascii_case(b"true"));
+        self.options.cluster.as_ref().filter(|_| asked)
     }
 
     /// What a call says of its caller.

@@ -152,6 +152,17 @@ pub(crate) fn closing() -> Status {
     Status::new(code(ErrorCode::ShuttingDown), "Server Is Shutting Down")
 }
 
+/// What the leader alone may answer was asked of another node.
+pub(crate) fn not_leader(leader: Option<(String, u16)>) -> Status {
+    // Between two leaders there is nobody to ask.
+    let Some((host, port)) = leader else { return Status::unavailable("Server Is Not Ready") };
+    let mut status = Status::not_found("Leader info available");
+    trailer(&mut status, "exception", "not-leader");
+    trailer(&mut status, "leader-endpoint-host", &host);
+    trailer(&mut status, "leader-endpoint-port", &port.to_string());
+    status
+}
+
 pub(crate) fn code(code: ErrorCode) -> Code {
     Code::from(i32::from(code.grpc_status()))
 }

@@ -7,9 +7,10 @@ use super::{
         delete_resp, streams_server::Streams,
     },
     status,
+    subscription::until,
 };
 use event_store::Deleted;
-use futures::stream::BoxStream;
+use futures::{StreamExt as _, stream::BoxStream};
 use tonic::{Request, Response, Status, Streaming};
 
 /// What a read or a subscription answers.
@@ -22,7 +23,15 @@ impl Streams for Services {
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
         let store = self.store(request.metadata()).await?;
-        Services::read(self, store, request.into_inner()).await.map(Response::new)
+        let led = self.led(request.metadata()).cloned();
+        let answers = Services::read(self, store, request.into_inner()).await?;
+        Ok(Response::new(match led {
+            Some(cluster) => {
+                let leader = cluster.clone();
+                until(answers, cluster.deposed(), move || status::not_leader(leader.leader())).boxed()
+            }
+            None => answers,
+        }))
     }
 
     async fn append(&self, request: Request<Streaming<AppendReq>>) -> Result<Response<AppendResp>, Status> {

@@ -11,7 +11,10 @@ use event_store::{
     Clock, EventStore, Position, Revision, SubscribeAll, SubscribeStream, SubscriptionMessage,
 };
 use futures::{StreamExt, stream};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -98,11 +101,27 @@ pub(crate) fn until_closed<T: Send + 'static>(
         // An error means that the node is gone, which is as closed as it gets.
         let _ = closing.wait_for(|closing| *closing).await;
     };
-    let end = stream::once(async { Err(status::closing()) });
+    until(messages, closed, status::closing)
+}
+
+/// The same stream, ended for this reason when that comes.
+pub(crate) fn until<T: Send + 'static>(
+    messages: impl futures::Stream<Item = Result<T, Status>> + Send + 'static,
+    ending: impl Future<Output = ()> + Send + 'static,
+    why: impl FnOnce() -> Status + Send + 'static,
+) -> impl futures::Stream<Item = Result<T, Status>> + Send + 'static {
+    let ended_so = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&ended_so);
+    let ending = async move {
+        ending.await;
+        told.store(true, Ordering::Relaxed);
+    };
+    let end = stream::once(async move { ended_so.load(Ordering::Relaxed).then(|| Err(why())) });
     let mut ended = false;
     messages
-        .take_until(closed)
-        .chain(end)
+        .take_until(ending)
+        // What came to its own end is not ended by anything.
+        .chain(end.filter_map(futures::future::ready))
         // Of a stream that ended with its own error, that error is the last word.
         .take_while(move |message| {
             let go_on = !ended;
