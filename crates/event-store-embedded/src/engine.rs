@@ -292,7 +292,7 @@ impl EventStore for Engine {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { multi_stream_append: true, derived_streams: true }
+        Capabilities { multi_stream_append: true, derived_streams: true, counts: true }
     }
 
     fn state(&self) -> StoreState {

@@ -37,6 +37,8 @@ const MIB: usize = 1 << 20;
 /// ([`Options::max_event_bytes`]). What it cannot do as the port asks:
 /// - Its own soft delete drops a stream's metadata. Where there is some, the delete is written as metadata that keeps the
 ///   rest, and the expectation is judged just before it and not with it.
+/// - Appends to several streams are [`Error::Unsupported`]: the official client has none. (KurrentDB itself has them from 25.1
+///   on, in a protocol that keeps properties in metadata's place and would not give that back as it was written.)
 /// - It does not say how much it holds: [`EventStore::statistics`] counts what was written since it was last asked, for two
 ///   seconds at most, and says what it has come to.
 #[derive(Debug, Clone)]
@@ -138,8 +140,9 @@ impl EventStore for KurrentDb {
     }
 
     fn capabilities(&self) -> Capabilities {
-        // KurrentDB can from 25.1 on, and the official client cannot ask it to.
-        Capabilities { multi_stream_append: false, derived_streams: self.shared.options.derived_streams }
+        // Whatever the server's version: see above.
+        let derived_streams = self.shared.options.derived_streams;
+        Capabilities { multi_stream_append: false, derived_streams, counts: false }
     }
 
     fn state(&self) -> StoreState {

@@ -7,6 +7,9 @@ pub struct Capabilities {
     pub multi_stream_append: bool,
     /// Read and follow derived streams ([`crate::Derived`]; law 18). Without it their names are like any other's.
     pub derived_streams: bool,
+    /// Know at once how much it holds ([`crate::EventStore::statistics`]). Without it that is counted by reading, which takes
+    /// its time.
+    pub counts: bool,
 }
 
 /// How the store is, as far as it is known without asking it.

@@ -83,7 +83,7 @@ impl EventStore for MadeUp {
         Ok(StoreId(Uuid::from_u64_pair(2, 2)))
     }
     fn capabilities(&self) -> Capabilities {
-        Capabilities { multi_stream_append: false, derived_streams: false }
+        Capabilities { multi_stream_append: false, derived_streams: true, counts: true }
     }
     fn state(&self) -> StoreState {
         StoreState::Ready

@@ -144,7 +144,7 @@ impl EventStore for Model {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { multi_stream_append: true, derived_streams: true }
+        Capabilities { multi_stream_append: true, derived_streams: true, counts: true }
     }
 
     fn state(&self) -> StoreState {

@@ -4,6 +4,7 @@
 use super::{
     CatalogueError, Result,
     database::Database,
+    left_out,
     schema::Checkpoint,
     writer::{Command, LARGE_BATCH, Writer},
 };
@@ -85,14 +86,19 @@ impl Follower {
             checkpoint = self.writer.ask(Command::Begin(id)).await?;
         }
         self.publish(&checkpoint);
-        let from = checkpoint.last.map_or(ReadFrom::Start, |(position, _)| ReadFrom::Past(position));
-        let subscription = self.store.subscribe_all(SubscribeAll { from, ..SubscribeAll::default() }).await?;
+        let from = checkpoint.position().map_or(ReadFrom::Start, ReadFrom::Past);
+        let filter = left_out::filter(&*self.store)?;
+        let subscription =
+            self.store.subscribe_all(SubscribeAll { from, filter, ..SubscribeAll::default() }).await?;
         self.take(subscription).await
     }
 
     /// Whether the store holds the event up to which the catalogue has come: one that was restored from an older backup
     /// has the same id and another past.
     async fn is_known(&self, checkpoint: &Checkpoint) -> Result<bool> {
+        if checkpoint.looked_at.is_some() && self.store.last_position().await? < checkpoint.looked_at {
+            return Ok(false);
+        }
         let Some((position, id)) = checkpoint.last else { return Ok(true) };
         let page = self.store.read_all(ReadAll::forwards(1).from(ReadFrom::At(position))).await?;
         let found = page.events.first().and_then(|event| event.original());
@@ -100,12 +106,10 @@ impl Follower {
     }
 
     async fn take(&self, mut subscription: Subscription) -> Result<()> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
+        let mut batch = Batch::default();
         let mut writing: Option<oneshot::Receiver<Result<Checkpoint>>> = None;
         let mut is_catching_up = false;
         loop {
-            let has_room = batch.len() < BATCH_EVENTS && bytes < BATCH_BYTES;
             let done = async {
                 match writing.as_mut() {
                     Some(answer) => answer.await.unwrap_or(Err(CatalogueError::Stopped)),
@@ -123,25 +127,25 @@ impl Follower {
                     self.writer.ask(Command::Reset).await?;
                     return Ok(());
                 }
-                message = subscription.next(), if has_room => {
-                    add(&mut batch, &mut bytes, message)?;
-                    while batch.len() < BATCH_EVENTS
-                        && bytes < BATCH_BYTES
-                        && let Some(message) = subscription.next().now_or_never()
-                    {
-                        add(&mut batch, &mut bytes, message)?;
+                message = subscription.next(), if batch.has_room() => {
+                    batch.add(message)?;
+                    while batch.has_room() && let Some(message) = subscription.next().now_or_never() {
+                        batch.add(message)?;
                     }
                 }
             }
             if writing.is_some() {
                 continue;
             }
-            if !batch.is_empty() {
-                is_catching_up |= batch.len() >= LARGE_BATCH;
-                self.measure(batch.len(), is_catching_up).await;
-                bytes = 0;
-                let events = std::mem::take(&mut batch);
+            let reached = self.reached.borrow().position;
+            if !batch.events.is_empty() {
+                is_catching_up |= batch.events.len() >= LARGE_BATCH;
+                self.measure(batch.events.len(), is_catching_up).await;
+                batch.bytes = 0;
+                let events = std::mem::take(&mut batch.events);
                 writing = Some(self.writer.send(Command::Apply(events)).await);
+            } else if let Some(position) = batch.looked_at.take().filter(|at| reached < Some(*at)) {
+                writing = Some(self.writer.send(Command::LookedAt(position)).await);
             } else {
                 self.measure(0, false).await;
                 if is_catching_up {
@@ -155,7 +159,10 @@ impl Follower {
     /// Says how far behind the catalogue is: what is in hand, or, while it catches up, what the store says that it has.
     async fn measure(&self, in_hand: usize, is_catching_up: bool) {
         let mut lag = in_hand as u64;
-        if is_catching_up && let Ok(held) = self.store.statistics().await {
+        if is_catching_up
+            && self.store.capabilities().counts
+            && let Ok(held) = self.store.statistics().await
+        {
             lag = held.events.saturating_sub(self.reached.borrow().events);
         }
         metrics::gauge!("catalogue_lag_events").set(lag as f64);
@@ -163,7 +170,7 @@ impl Follower {
 
     fn publish(&self, checkpoint: &Checkpoint) {
         let reached = Reached {
-            position: checkpoint.last.map(|(position, _)| position),
+            position: checkpoint.position(),
             events: checkpoint.events,
             system_events: checkpoint.system_events,
         };
@@ -175,16 +182,31 @@ impl Follower {
     }
 }
 
-fn add(
-    batch: &mut Vec<RecordedEvent>,
-    bytes: &mut usize,
-    message: Option<event_store::Result<SubscriptionMessage>>,
-) -> Result<()> {
-    if let SubscriptionMessage::Event(event) = message.unwrap_or(Err(Error::Closed))?
-        && let Some(event) = event.link.or(event.event)
-    {
-        *bytes += event.size();
-        batch.push(event);
+/// What came and is not written yet.
+#[derive(Default)]
+struct Batch {
+    events: Vec<RecordedEvent>,
+    bytes: usize,
+    /// Up to where everything was looked at, said after all of these events.
+    looked_at: Option<Position>,
+}
+
+impl Batch {
+    fn has_room(&self) -> bool {
+        self.events.len() < BATCH_EVENTS && self.bytes < BATCH_BYTES
     }
-    Ok(())
+
+    fn add(&mut self, message: Option<event_store::Result<SubscriptionMessage>>) -> Result<()> {
+        match message.unwrap_or(Err(Error::Closed))? {
+            SubscriptionMessage::Event(event) => {
+                if let Some(event) = event.link.or(event.event) {
+                    self.bytes += event.size();
+                    self.events.push(event);
+                }
+            }
+            SubscriptionMessage::Checkpoint(position) => self.looked_at = Some(position),
+            SubscriptionMessage::CaughtUp { .. } | SubscriptionMessage::FellBehind => {}
+        }
+        Ok(())
+    }
 }

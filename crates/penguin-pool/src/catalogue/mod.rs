@@ -17,6 +17,7 @@ mod counts;
 mod database;
 mod error;
 mod follower;
+mod left_out;
 mod pattern;
 mod schema;
 mod search;
@@ -143,7 +144,7 @@ impl Catalogue {
         mut tell: impl FnMut(Progress),
     ) -> Result<Progress> {
         Database::new(options.place.clone(), 1, Arc::clone(&clock)).discard()?;
-        let Some(end) = store.last_position().await? else { return Ok(Progress { events: 0, of: 0 }) };
+        let Some(end) = left_out::newest(&*store).await? else { return Ok(Progress { events: 0, of: 0 }) };
         let of = store.statistics().await?.events;
         let catalogue = Self::open(options, store, clock).await?;
         let mut reached = catalogue.0.reached.clone();
@@ -187,14 +188,25 @@ impl Catalogue {
         self.0.reached.borrow().system_events
     }
 
-    /// How far it is behind the store.
+    /// How many events it has taken in.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.0.reached.borrow().events
+    }
+
+    /// How far it is behind the store. One that does not count its events is behind by one, whatever it is behind by.
     ///
     /// # Errors
     /// [`CatalogueError::Store`] if the store does not say how much it holds.
     pub async fn lag(&self) -> Result<Lag> {
-        let held = self.0.store.statistics().await?.events;
+        let store = &*self.0.store;
+        let events = if store.capabilities().counts && left_out::filter(store)?.is_none() {
+            store.statistics().await?.events.saturating_sub(self.0.reached.borrow().events)
+        } else {
+            let newest = left_out::newest(store).await?;
+            u64::from(self.0.reached.borrow().position < newest)
+        };
         let reached = *self.0.reached.borrow();
-        let events = held.saturating_sub(reached.events);
         metrics::gauge!("catalogue_lag_events").set(events as f64);
         Ok(Lag { events, position: reached.position })
     }
@@ -206,6 +218,27 @@ impl Catalogue {
         match tokio::time::timeout(max_wait, there).await {
             Ok(Ok(_)) => Freshness::Fresh,
             Ok(Err(_)) | Err(_) => Freshness::Stale,
+        }
+    }
+
+    /// Waits until it has come to the newest of the store's events that it takes in, but not longer than `max_wait`. The
+    /// store is this catalogue's own, as whoever asks sees it.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn catch_up(
+        &self,
+        store: &dyn EventStore,
+        max_wait: Duration,
+    ) -> event_store::Result<Freshness> {
+        let newest = match left_out::filter(store)? {
+            None => store.last_position().await?,
+            // What may be read of it says nothing of how far it has come.
+            Some(_) => left_out::newest(&*self.0.store).await?,
+        };
+        match newest {
+            Some(newest) => Ok(self.wait_for(newest, max_wait).await),
+            None => Ok(Freshness::Fresh),
         }
     }
 
@@ -264,7 +297,7 @@ impl Catalogue {
         let (seen, now) = (view.clone(), self.0.clock.now());
         let query = move |db: &_, _: &_| statistics::statistics(db, &seen, now);
         let mut statistics = self.0.database.read(self.0.query_time, "try again", query).await?;
-        if *view != View::everything() {
+        if *view != View::everything() || !self.0.store.capabilities().counts {
             return Ok(statistics);
         }
         match self.0.store.statistics().await?.bytes_on_disk {

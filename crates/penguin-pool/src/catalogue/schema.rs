@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 /// Counted up with every change of the tables, or of what is put into them: a file of another version is rebuilt.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Numbers are revisions, positions and ticks of 100 ns as the port gives them. What each table is for:
 /// - `stream`: one row a stream that was ever written to, or has metadata.
@@ -20,7 +20,8 @@ const VERSION: i64 = 2;
 const TABLES: &str = "
 CREATE TABLE about (
     one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, store BLOB,
-    position INTEGER, event BLOB, events INTEGER NOT NULL, system_events INTEGER NOT NULL, last_activity INTEGER
+    position INTEGER, event BLOB, looked_at INTEGER,
+    events INTEGER NOT NULL, system_events INTEGER NOT NULL, last_activity INTEGER
 );
 CREATE TABLE stream (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
@@ -69,12 +70,21 @@ pub(super) struct Checkpoint {
     pub(super) store: Option<StoreId>,
     /// The last event taken in, and its id, by which the store is recognised.
     pub(super) last: Option<(Position, Uuid)>,
+    /// Up to where everything was looked at, if that is further: what was left out stands between.
+    pub(super) looked_at: Option<Position>,
     /// How many events were taken in.
     pub(super) events: u64,
     /// How many of them were the system's, by their stream or by their type.
     pub(super) system_events: u64,
     /// When the newest event was written to a stream that is not the system's, in ticks.
     pub(super) last_activity: Option<i64>,
+}
+
+impl Checkpoint {
+    /// Up to where it has come.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.last.map(|(position, _)| position).max(self.looked_at)
+    }
 }
 
 /// Makes the tables in a file that has none.
@@ -95,7 +105,7 @@ pub(super) fn prepare(db: &Connection) -> Result<bool> {
 
 /// Reads the checkpoint.
 pub(super) fn checkpoint(db: &Connection) -> Result<Checkpoint> {
-    let sql = "SELECT store, position, event, events, system_events, last_activity FROM about";
+    let sql = "SELECT store, position, event, events, system_events, last_activity, looked_at FROM about";
     Ok(db.query_row(sql, [], |row| {
         let position: Option<u64> = row.get(1)?;
         let event: Option<Uuid> = row.get::<_, Option<[u8; 16]>>(2)?.map(Uuid::from_bytes);
@@ -105,13 +115,15 @@ pub(super) fn checkpoint(db: &Connection) -> Result<Checkpoint> {
             events: row.get(3)?,
             system_events: row.get(4)?,
             last_activity: row.get(5)?,
+            looked_at: row.get::<_, Option<u64>>(6)?.map(Position::from_raw),
         })
     })?)
 }
 
 /// Writes the checkpoint; belongs in the transaction of the rows that it covers.
 pub(super) fn set_checkpoint(db: &Connection, checkpoint: &Checkpoint) -> Result<()> {
-    let sql = "UPDATE about SET store = ?, position = ?, event = ?, events = ?, system_events = ?, last_activity = ?";
+    let sql = "UPDATE about SET store = ?, position = ?, event = ?, events = ?, system_events = ?, last_activity = ?,
+               looked_at = ?";
     db.prepare_cached(sql)?.execute(params![
         checkpoint.store.map(|id| id.0.into_bytes()),
         checkpoint.last.map(|(position, _)| position.raw()),
@@ -119,6 +131,7 @@ pub(super) fn set_checkpoint(db: &Connection, checkpoint: &Checkpoint) -> Result
         checkpoint.events,
         checkpoint.system_events,
         checkpoint.last_activity,
+        checkpoint.looked_at.map(Position::raw),
     ])?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::{
     database::Database,
     schema::{self, Checkpoint},
 };
-use event_store::{EventStore, ReadFrom, ReadStream, RecordedEvent, Revision, StoreId, StreamName};
+use event_store::{EventStore, Position, ReadFrom, ReadStream, RecordedEvent, Revision, StoreId, StreamName};
 use rusqlite::Connection;
 use std::{sync::Arc, thread::JoinHandle};
 use tokio::{
@@ -26,6 +26,8 @@ pub(super) enum Command {
     Begin(StoreId),
     /// To take events in.
     Apply(Vec<RecordedEvent>),
+    /// To note that everything up to there was looked at.
+    LookedAt(Position),
     /// To give back the memory that much catching up took.
     Rest,
     /// To throw everything away.
@@ -111,6 +113,10 @@ impl Worker {
             }
             Command::Begin(_) => {}
             Command::Apply(events) => self.apply(&events)?,
+            Command::LookedAt(position) => {
+                let checkpoint = Checkpoint { looked_at: Some(position), ..self.checkpoint };
+                self.commit(checkpoint, |db, checkpoint| schema::set_checkpoint(db, checkpoint))?;
+            }
             Command::Rest => self.size_cache(false)?,
             Command::Reset => self.reset()?,
         }

@@ -223,8 +223,7 @@ impl Streams {
 
     /// Waits until the catalogue has taken in what the store holds now. Whether it had not within the time.
     pub(super) async fn is_stale(&self, store: &BoundStore) -> Result<bool> {
-        let Some(last) = store.last_position().await? else { return Ok(false) };
-        Ok(self.catalogue.wait_for(last, self.patience).await == Freshness::Stale)
+        Ok(self.catalogue.catch_up(&**store, self.patience).await? == Freshness::Stale)
     }
 }
 

@@ -91,20 +91,23 @@ impl Streams {
 }
 
 impl Streams {
-    /// How many events the store has taken; without the system's where those are not asked for, which the catalogue
-    /// counts. To whom not everything may be shown, the catalogue counts what may: how much others write is not told.
+    /// How many events the store has taken; without the system's where those are not asked for, as the catalogue counts
+    /// them. To whom not everything may be shown, the catalogue counts what may: how much others write is not told.
     async fn events_of_all(&self, caller: &Caller, store: &BoundStore, system: bool) -> Result<u64> {
         if system && caller.is_admin() {
             return Ok(store.statistics().await?.events);
         }
         // One that has much to catch up with is not waited for: pages of everything must not be slow then.
-        if self.catalogue.lag().await?.events <= NEAR {
-            self.is_stale(store).await?;
-        }
+        let near = self.catalogue.lag().await?.events <= NEAR;
+        let fresh = near && !self.is_stale(store).await?;
         if !caller.is_admin() {
             return Ok(self.catalogue.statistics(&View::of(caller)).await?.total_events);
         }
-        Ok(store.statistics().await?.events.saturating_sub(self.catalogue.system_events()))
+        let (taken, systems) = (self.catalogue.events(), self.catalogue.system_events());
+        if fresh || !store.capabilities().counts {
+            return Ok(taken.saturating_sub(systems));
+        }
+        Ok(store.statistics().await?.events.saturating_sub(systems))
     }
 }
 

@@ -196,8 +196,8 @@ impl Users {
 
     /// Waits until the catalogue has taken in what the store holds now. Whether it had not within the time.
     pub(super) async fn is_stale(&self) -> Result<bool> {
-        let Some(last) = self.store(&Caller::system()).last_position().await? else { return Ok(false) };
-        Ok(self.catalogue.wait_for(last, self.patience).await == Freshness::Stale)
+        let store = self.store(&Caller::system());
+        Ok(self.catalogue.catch_up(&*store, self.patience).await? == Freshness::Stale)
     }
 }
 

@@ -28,7 +28,7 @@ impl EventStore for Faulty {
         self.inner.id().await
     }
     fn capabilities(&self) -> Capabilities {
-        Capabilities { multi_stream_append: false, derived_streams: false }
+        Capabilities { multi_stream_append: false, derived_streams: true, counts: true }
     }
     fn state(&self) -> StoreState {
         match self.check() {

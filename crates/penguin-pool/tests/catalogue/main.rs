@@ -3,6 +3,7 @@
 
 mod damage;
 mod histories;
+mod left_out;
 mod reference;
 mod scenes;
 mod world;

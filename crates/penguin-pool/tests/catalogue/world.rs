@@ -42,6 +42,13 @@ impl World {
         Self { store: Arc::new(store), clock, next: 0 }
     }
 
+    /// A world whose store is the embedded engine by way of KurrentDB's official client and its protocol.
+    pub(crate) async fn on_a_kurrentdb() -> Self {
+        let Self { store, clock, next } = Self::embedded();
+        let store = test_support::as_kurrentdb(store, Arc::<MockClock>::clone(&clock)).await;
+        Self { store, clock, next }
+    }
+
     /// The same store, whose next events have ids that no other has.
     pub(crate) fn with_ids_from(mut self, next: u64) -> Self {
         self.next = next;
