@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[tokio::test]
 async fn a_change_touches_what_is_given_and_counts() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let mut stream = service.create("a").await["stream"].take();
     let patch = json!({ "description": "A loan", "tags": ["x", "y"], "data": { "k": 1 }, "permissions": { "read": ["*"] } });
     let changed = service.patch("/api/streams/a", patch).await.data(200);
@@ -28,7 +28,7 @@ async fn a_change_touches_what_is_given_and_counts() {
 
 #[tokio::test]
 async fn changes_at_once_are_all_counted() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.create("a").await;
     let one = |tag: &'static str| service.patch("/api/streams/a", json!({ "tags": [tag] }));
     let (a, b, c) = tokio::join!(one("a"), one("b"), one("c"));
@@ -39,7 +39,7 @@ async fn changes_at_once_are_all_counted() {
 
 #[tokio::test]
 async fn a_stream_made_elsewhere_can_be_described() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.append_elsewhere("a", 1).await;
     let everybodys = json!({ "read": ["*"], "write": ["*"], "admin": ["*"] });
     let stream = service.get("/api/streams/a/details").await.data(200)["stream"].take();
@@ -52,7 +52,7 @@ async fn a_stream_made_elsewhere_can_be_described() {
 
 #[tokio::test]
 async fn an_archived_stream_is_read_only_until_it_is_active_again() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.create("a").await;
     let event = json!({ "eventType": "Added", "eventData": { "n": 1 } });
     let many = json!({ "streams": [{ "streamName": "a", "events": [event] }] });
@@ -75,7 +75,7 @@ async fn an_archived_stream_is_read_only_until_it_is_active_again() {
 
 #[tokio::test]
 async fn what_cannot_be_changed_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.patch("/api/streams/a", json!({ "description": "x" })).await.failure(404, "stream-not-found");
     service.create("a").await;
     for (body, path) in [
@@ -92,7 +92,7 @@ async fn what_cannot_be_changed_is_refused() {
 
 #[tokio::test]
 async fn a_stream_is_deleted_softly_or_for_good() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.delete("/api/streams/a").await.failure(404, "stream-not-found");
     service.create("a").await;
     let failure =
@@ -116,7 +116,7 @@ async fn a_stream_is_deleted_softly_or_for_good() {
 
 #[tokio::test]
 async fn metadata_is_obeyed_and_shown_as_it_stands() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.get("/api/streams/a/metadata").await.failure(404, "stream-not-found");
     for n in 0..4 {
         service.append_elsewhere("a", n).await;
@@ -136,7 +136,7 @@ async fn metadata_is_obeyed_and_shown_as_it_stands() {
 
 #[tokio::test]
 async fn setting_metadata_takes_nothing_away_in_silence() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let made = json!({
         "streamName": "a", "eventType": "Made", "eventData": { "n": 0 }, "description": "A loan", "tags": ["loan"],
         "data": { "k": 1 }, "owner": "bob", "permissions": { "read": ["*"] },
@@ -183,7 +183,7 @@ async fn setting_metadata_takes_nothing_away_in_silence() {
 
 #[tokio::test]
 async fn metadata_can_come_before_its_stream_and_is_then_its_owners() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let set = service.put("/api/streams/a/metadata", json!({ "$maxCount": 2 })).await.data(200);
     assert_eq!(
         (&set["version"], &set["owner"], &set["$acl"]["$w"]),
@@ -204,7 +204,7 @@ async fn metadata_can_come_before_its_stream_and_is_then_its_owners() {
 
 #[tokio::test]
 async fn metadata_that_the_store_could_not_obey_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.create("a").await;
     let cases: [(Value, &str); 16] = [
         (json!({ "$maxCount": 0 }), "$maxCount"),
@@ -236,7 +236,7 @@ async fn metadata_that_the_store_could_not_obey_is_refused() {
 
 #[tokio::test]
 async fn a_description_is_as_large_as_an_event_at_most() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.create("a").await;
     let data = json!({ "k": "x".repeat(1 << 20) });
     service.patch("/api/streams/a", json!({ "data": data })).await.failure(413, "event-too-large");
@@ -246,7 +246,7 @@ async fn a_description_is_as_large_as_an_event_at_most() {
 
 #[tokio::test]
 async fn the_services_own_streams_are_not_for_writing() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     for stream in ["connection-test", "system-health-check", "service-uptime-http"] {
         let path = format!("/api/streams/{stream}");
         let event = json!({ "eventType": "Added", "eventData": {} });

@@ -5,7 +5,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_stream_is_made_with_its_description_and_its_first_event() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let body = json!({
         "streamName": "loans-42", "eventType": "LoanRequested", "eventData": { "amount": 7 }, "metadata": { "source": "app" },
         "description": "A loan", "data": { "colour": "blue" }, "tags": ["loan"], "owner": "user-7",
@@ -42,7 +42,7 @@ async fn a_stream_is_made_with_its_description_and_its_first_event() {
 
 #[tokio::test]
 async fn without_permissions_it_belongs_to_its_owner_and_the_administrators() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let stream = service.create("a").await["stream"].take();
     assert_eq!((&stream["metadata"]["owner"], &stream["data"]), (&json!("system"), &json!({})));
     assert_eq!(
@@ -53,7 +53,7 @@ async fn without_permissions_it_belongs_to_its_owner_and_the_administrators() {
 
 #[tokio::test]
 async fn a_stream_that_exists_is_not_made_again() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.create("a").await;
     let body = json!({ "streamName": "a", "eventType": "Made", "eventData": {} });
     let failure =
@@ -77,7 +77,7 @@ async fn a_stream_that_exists_is_not_made_again() {
 
 #[tokio::test]
 async fn a_softly_deleted_name_can_be_used_again_and_its_old_events_stay_hidden() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.create("a").await;
     service.append("a", 1).await;
     service.delete("/api/streams/a").await.data(200);
@@ -89,7 +89,7 @@ async fn a_softly_deleted_name_can_be_used_again_and_its_old_events_stay_hidden(
 
 #[tokio::test]
 async fn a_tombstoned_name_can_never_be_used_again() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.create("a").await;
     service.delete("/api/streams/a?mode=tombstone").await.data(200);
     let body = json!({ "streamName": "a", "eventType": "Made", "eventData": {} });
@@ -98,7 +98,7 @@ async fn a_tombstoned_name_can_never_be_used_again() {
 
 #[tokio::test]
 async fn metadata_that_was_there_before_the_stream_stays() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.put("/api/streams/a/metadata", json!({ "$maxCount": 2, "team": "lending" })).await.data(200);
     service.create("a").await;
     let metadata = service.get("/api/streams/a/metadata").await.data(200);
@@ -110,7 +110,7 @@ async fn metadata_that_was_there_before_the_stream_stays() {
 
 #[tokio::test]
 async fn bad_names_types_and_shapes_are_refused_and_nothing_is_written() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let good = json!({ "streamName": "a", "eventType": "Made", "eventData": {} });
     for (key, value, path) in [
         ("streamName", json!("$system"), "streamName"),

@@ -10,8 +10,12 @@ mod faults;
 mod feeds;
 mod find;
 mod guarded;
+mod on_kurrentdb;
 mod privacy;
 mod read;
 mod robust;
 mod support;
 mod users;
+
+/// What keeps the events of the tests in this module's files.
+const STORE: support::Kind = support::Kind::Model;

@@ -1,19 +1,19 @@
 //! Users' data that is encrypted, exported and erased: what is in the store, and what is answered.
 
-use event_store::{EventStore, ReadAll, contract::Model};
+use event_store::{EventStore, ReadAll};
 use penguin_pool::{
     app,
     config::{Config, Inputs},
 };
 use serde_json::{Value, json};
 use std::{path::Path, process::Command, sync::Arc};
-use test_support::{MockClock, SeededIds, TestService};
+use test_support::TestService;
 
 const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const OTHER: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 
-fn model() -> Arc<dyn EventStore> {
-    Arc::new(Model::new(Arc::new(MockClock::new()), Arc::new(SeededIds::new(7))))
+async fn store() -> Arc<dyn EventStore> {
+    super::STORE.open(&Arc::default()).await
 }
 
 async fn ask(service: &TestService, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
@@ -50,7 +50,7 @@ async fn stored(store: &Arc<dyn EventStore>) -> String {
 
 #[tokio::test]
 async fn what_a_user_has_is_encrypted_in_the_store_and_not_found_by_what_is_in_it() {
-    let store = model();
+    let store = store().await;
     let service = TestService::builder().set("ENCRYPTION_KEY", KEY).store(Arc::clone(&store)).start().await;
     let written = put(&service, "/api/users/bob/profile", json!({ "bio": "xylophone" })).await;
     let body = json!({ "eventType": "Noted", "eventData": { "note": "xylophone" }, "metadata": { "m": "xylophone" } });
@@ -76,7 +76,7 @@ async fn what_a_user_has_is_encrypted_in_the_store_and_not_found_by_what_is_in_i
 
 #[tokio::test]
 async fn a_user_gets_everything_as_one_document() {
-    let service = TestService::builder().set("ENCRYPTION_KEY", KEY).store(model()).start().await;
+    let service = TestService::builder().set("ENCRYPTION_KEY", KEY).store(store().await).start().await;
     put(&service, "/api/users/bob/profile", json!({ "bio": "a" })).await;
     put(&service, "/api/users/bob/preferences?category=mobile", json!({ "theme": "dark" })).await;
     for n in 0..250 {
@@ -108,7 +108,7 @@ async fn a_user_gets_everything_as_one_document() {
 #[tokio::test]
 async fn an_erased_user_is_gone_everywhere_and_cannot_come_back() {
     for key in [Some(KEY), None] {
-        let store = model();
+        let store = store().await;
         let mut builder = TestService::builder().store(Arc::clone(&store));
         if let Some(key) = key {
             builder = builder.set("ENCRYPTION_KEY", key);

@@ -13,7 +13,27 @@ use penguin_pool::{
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use test_support::{MockClock, SeededIds};
+use test_support::{Backend, MockClock, SeededIds};
+
+/// What keeps the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The plain model of a store.
+    Model,
+    /// The embedded engine by way of KurrentDB's official client and its protocol.
+    Kurrentdb,
+}
+
+impl Kind {
+    /// A store without events.
+    pub(crate) async fn open(self, clock: &Arc<MockClock>) -> Arc<dyn EventStore> {
+        let (clock, ids) = (Arc::<MockClock>::clone(clock), Arc::new(SeededIds::new(7)));
+        if self == Self::Model {
+            return Arc::new(Model::new(clock, ids));
+        }
+        Backend::Kurrentdb.open(clock, ids).await
+    }
+}
 
 /// A service on a free port, its store and its clock.
 pub(crate) struct Service {
@@ -73,9 +93,13 @@ pub(crate) const PAGE_BYTES: usize = 10_000;
 
 impl Service {
     pub(crate) async fn start() -> Self {
+        Self::start_on(Kind::Model).await
+    }
+
+    pub(crate) async fn start_on(kind: Kind) -> Self {
         let clock = Arc::new(MockClock::new());
-        let store = model(&clock);
-        Self::start_on(Arc::clone(&store), store, clock, Duration::from_secs(20)).await
+        let store = kind.open(&clock).await;
+        Self::start_over(Arc::clone(&store), store, clock, Duration::from_secs(20)).await
     }
 
     /// A service before a store that stands before a plain one.
@@ -83,16 +107,17 @@ impl Service {
         before: impl FnOnce(Arc<dyn EventStore>) -> Arc<S>,
     ) -> Self {
         let clock = Arc::new(MockClock::new());
-        let store: Arc<dyn EventStore> = before(model(&clock));
-        Self::start_on(Arc::clone(&store), store, clock, Duration::from_secs(20)).await
+        let store: Arc<dyn EventStore> = before(Kind::Model.open(&clock).await);
+        Self::start_over(Arc::clone(&store), store, clock, Duration::from_secs(20)).await
     }
 
     pub(crate) async fn start_with_a_catalogue_that_stands_still() -> Self {
         let clock = Arc::new(MockClock::new());
-        Self::start_on(model(&clock), model(&clock), clock, Duration::from_millis(1)).await
+        let (store, catalogued) = (Kind::Model.open(&clock).await, Kind::Model.open(&clock).await);
+        Self::start_over(store, catalogued, clock, Duration::from_millis(1)).await
     }
 
-    async fn start_on(
+    async fn start_over(
         store: Arc<dyn EventStore>,
         catalogued: Arc<dyn EventStore>,
         clock: Arc<MockClock>,
@@ -162,10 +187,6 @@ impl Service {
         let body = json!({ "eventType": "Added", "eventData": { "n": n } });
         self.post(&format!("/api/streams/{name}/events"), body).await.data(201)
     }
-}
-
-fn model(clock: &Arc<MockClock>) -> Arc<dyn EventStore> {
-    Arc::new(Model::new(Arc::<MockClock>::clone(clock), Arc::new(SeededIds::new(7))))
 }
 
 fn router(

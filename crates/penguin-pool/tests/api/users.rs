@@ -20,7 +20,7 @@ async fn loan(service: &Service, id: &str, amount: u64, status: &str) -> Value {
 
 #[tokio::test]
 async fn what_is_set_is_read_and_its_stream_is_as_the_contract_says() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     service.get(PROFILE).await.failure(404, "stream-not-found");
     let set = service.put(PROFILE, json!({ "data": { "displayName": "Bob", "free": { "x": 1 } } })).await;
     let written = set.data(200);
@@ -64,7 +64,7 @@ async fn what_is_set_is_read_and_its_stream_is_as_the_contract_says() {
 
 #[tokio::test]
 async fn order_white_space_and_every_digit_survive() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let text =
         r#"{ "z": 0.10000000000000000555, "a": 123456789012345678901234567890, "m":{"b":1e400,"a":[ ]} }"#;
     let body = format!(r#"{{"data":{text}}}"#);
@@ -83,7 +83,7 @@ async fn order_white_space_and_every_digit_survive() {
 
 #[tokio::test]
 async fn categories_are_kept_apart() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let set = |category: &'static str, theme: &'static str| {
         let path = format!("/api/users/bob/preferences{category}");
         let service = &service;
@@ -106,7 +106,7 @@ async fn categories_are_kept_apart() {
 
 #[tokio::test]
 async fn what_is_made_public_and_private_again_changes_the_streams_permissions() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let seen = async || {
         let stream = service.get("/api/streams/user-bob-profile/details").await.data(200)["stream"].take();
         (stream["permissions"]["read"].clone(), stream["metadata"]["tags"][2].clone())
@@ -128,7 +128,7 @@ async fn what_is_made_public_and_private_again_changes_the_streams_permissions()
 
 #[tokio::test]
 async fn a_writer_who_saw_something_else_is_told_so() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let put = |header: &'static str, value: &'static str| {
         let request = service.request("PUT", PROFILE).header(header, value).json(&json!({ "data": {} }));
         service.send(request)
@@ -158,7 +158,7 @@ async fn a_writer_who_saw_something_else_is_told_so() {
 
 #[tokio::test]
 async fn patches_at_once_are_all_taken() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     data(&service.put(PROFILE, json!({ "data": {} })).await);
     let patch = |key: &'static str| service.patch(PROFILE, json!({ "data": { key: 1 } }));
     let answers = tokio::join!(patch("a"), patch("b"), patch("c"), patch("d"));
@@ -171,7 +171,7 @@ async fn patches_at_once_are_all_taken() {
 
 #[tokio::test]
 async fn histories_are_read_by_pages() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     for n in 0..5 {
         data(&service.put(PROFILE, json!({ "data": { "n": n } })).await);
     }
@@ -192,7 +192,7 @@ async fn histories_are_read_by_pages() {
 
 #[tokio::test]
 async fn the_state_is_found_behind_events_that_others_wrote() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     data(&service.put(PROFILE, json!({ "data": { "bio": "x" } })).await);
     for n in 0..3 {
         service.append("user-bob-profile", n).await;
@@ -207,7 +207,7 @@ async fn the_state_is_found_behind_events_that_others_wrote() {
 
 #[tokio::test]
 async fn an_archived_stream_is_not_written() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     data(&service.put(PROFILE, json!({ "data": {} })).await);
     service.patch("/api/streams/user-bob-profile", json!({ "status": "archived" })).await.data(200);
     service.put(PROFILE, json!({ "data": {} })).await.failure(409, "stream-archived");
@@ -216,7 +216,7 @@ async fn an_archived_stream_is_not_written() {
 
 #[tokio::test]
 async fn loans_are_listed_by_pages_and_filters() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     for (id, amount, status) in
         [("1", 10, "active"), ("2", 20, "repaid"), ("3", 30, "active"), ("4-x.y_z", 40, "active")]
     {
@@ -277,7 +277,7 @@ async fn loans_are_listed_by_pages_and_filters() {
 
 #[tokio::test]
 async fn a_loan_that_was_deleted_is_gone_and_its_id_can_be_used_again() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let path = "/api/users/bob/loans/42";
     service.delete(path).await.failure(404, "stream-not-found");
     loan(&service, "42", 1, "active").await;
@@ -303,7 +303,7 @@ async fn a_loan_that_was_deleted_is_gone_and_its_id_can_be_used_again() {
 
 #[tokio::test]
 async fn data_that_breaks_the_rules_of_its_type_is_refused_by_path() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     for (path, body, at) in [
         (PROFILE, json!({ "data": { "email": "bob" } }), "data.email"),
         (PROFILE, json!({ "data": { "displayName": 7 } }), "data.displayName"),
@@ -346,7 +346,7 @@ async fn data_that_breaks_the_rules_of_its_type_is_refused_by_path() {
 
 #[tokio::test]
 async fn what_is_no_user_no_type_and_no_category_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     let unknown = service.get("/api/users/bob/secrets").await.failure(400, "validation-failed");
     assert_eq!(unknown["details"][0]["path"], "type");
     let message = unknown["message"].as_str().unwrap();
@@ -371,7 +371,7 @@ async fn what_is_no_user_no_type_and_no_category_is_refused() {
 
 #[tokio::test]
 async fn users_are_listed_by_id() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     for user in ["bob", "al", "alice", "carol-anne"] {
         let path = format!("/api/users/{user}/profile");
         data(&service.put(&path, json!({ "data": {} })).await);
@@ -400,7 +400,7 @@ async fn users_are_listed_by_id() {
 
 #[tokio::test]
 async fn times_are_the_clocks() {
-    let service = Service::start().await;
+    let service = Service::start_on(super::STORE).await;
     data(&service.put(PROFILE, json!({ "data": {} })).await);
     service.clock.advance(Duration::from_secs(60));
     let later = data(&service.put(PROFILE, json!({ "data": {} })).await);

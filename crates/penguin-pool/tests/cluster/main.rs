@@ -8,3 +8,4 @@ mod node;
 mod outages;
 mod paths;
 mod support;
+mod trail;

@@ -1,12 +1,17 @@
 //! The server goes away while it is used, and comes back: what was acknowledged is there once, and feeds miss nothing.
 
 use crate::support::{Feed, Node, PATIENCE, event, eventually, get, post, service};
+use event_store::{EventStore, StreamName, SystemClock};
+use event_store_embedded::{Engine, Options};
 use serde_json::{Value, json};
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
-use test_support::{Proxy, TestService};
+use test_support::{Change, Nodes, Proxy, TestService};
 
 /// Appends events 0, 1, 2, … to a stream, each as often as it takes until it is acknowledged. What a client would do.
 async fn append_until(
@@ -160,5 +165,44 @@ async fn another_store_in_the_servers_place_means_a_catalogue_made_anew() {
     tokio::time::timeout(PATIENCE, appended).await.expect("the other store");
     eventually(&service, "/api/streams/browse?prefix=new-", |_, body| body["data"]["total"] == 1).await;
     eventually(&service, "/api/streams/browse?prefix=old-", |_, body| body["data"]["total"] == 0).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_leader_is_followed_and_nothing_lost_or_doubled() {
+    let clock = Arc::new(SystemClock);
+    let engine: Arc<dyn EventStore> = Arc::new(Engine::open(Options::in_memory()).unwrap());
+    let nodes = Nodes::over(Arc::clone(&engine), clock).await.unwrap();
+    let service = TestService::builder()
+        .set("EVENT_STORE", "kurrentdb")
+        .set("KURRENTDB_URL", nodes.seeds())
+        .set("RATE_LIMIT_MAX_REQUESTS", 0)
+        .start()
+        .await;
+    let (done, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let changing = async {
+        for (round, change) in
+            (1..).zip([Change::HandsOver, Change::IsGone, Change::HandsOver, Change::IsGone])
+        {
+            reach(&acknowledged, round * 10).await;
+            nodes.change(change).await.unwrap();
+        }
+        reach(&acknowledged, 60).await;
+        done.store(true, Ordering::Relaxed);
+    };
+    let mut feed = Feed::new(&service, "/api/streams/all/subscribe?from=0&prefix=loan-");
+    let following = async {
+        for n in 0..60_u64 {
+            assert_eq!(feed.next().await["data"]["n"], n);
+        }
+    };
+    let ((), n, ()) =
+        tokio::join!(changing, append_until(&service, "loan-1", &done, &acknowledged), following);
+    let stream = StreamName::new("loan-1").unwrap();
+    assert_eq!(engine.stream_info(&stream).await.unwrap().events, n);
+    eventually(&service, "/api/streams/browse?prefix=loan-", |_, body| {
+        body["data"]["streams"][0]["eventCount"] == n && body["data"]["stale"].is_null()
+    })
+    .await;
     service.stop().await;
 }

@@ -1,16 +1,12 @@
 //! A service that asks who calls, with some accounts.
 
-use event_store::{Clock, EventStore};
-use penguin_pool::{
-    config::DataDir,
-    security::accounts::{NewAccount, Scope},
-    store,
-};
+use event_store::EventStore;
+use penguin_pool::security::accounts::{NewAccount, Scope};
 use reqwest::{RequestBuilder, Response};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
-use test_support::{MockClock, SeededIds, TestService};
+use test_support::{Backend, MockClock, SeededIds, TestService};
 
 /// Everybody's password here.
 pub(crate) const PASSWORD: &str = "correct-horse";
@@ -23,14 +19,27 @@ pub(crate) struct Bed {
 impl Bed {
     /// With an administrator `ada`, and `bob`, who is nothing but himself.
     pub(crate) async fn start() -> Self {
-        let bed = Self::on(&[], None).await;
+        Self::start_on(Backend::Embedded).await
+    }
+
+    pub(crate) async fn start_on(backend: Backend) -> Self {
+        let clock = Arc::new(MockClock::new());
+        let store = backend.open(clock.clone(), Arc::new(SeededIds::new(3))).await;
+        let bed = Self::at(clock, &[], Some(store)).await;
         bed.add("ada", &["admin"]).await;
         bed.add("bob", &[]).await;
         bed
     }
 
     pub(crate) async fn on(variables: &[(&str, &str)], store: Option<Arc<dyn EventStore>>) -> Self {
-        let clock = Arc::new(MockClock::new());
+        Self::at(Arc::new(MockClock::new()), variables, store).await
+    }
+
+    async fn at(
+        clock: Arc<MockClock>,
+        variables: &[(&str, &str)],
+        store: Option<Arc<dyn EventStore>>,
+    ) -> Self {
         let mut builder = TestService::builder().set("AUTH_MODE", "required").clock(clock.clone());
         for (name, value) in variables {
             builder = builder.set(name, value);
@@ -42,9 +51,8 @@ impl Bed {
     }
 
     /// A store that outlives a service.
-    pub(crate) async fn store() -> Arc<dyn EventStore> {
-        let clock: Arc<dyn Clock> = Arc::new(MockClock::new());
-        store::open_embedded(&DataDir::Memory, clock, Arc::new(SeededIds::new(3))).await.unwrap()
+    pub(crate) async fn store(backend: Backend) -> Arc<dyn EventStore> {
+        backend.open(Arc::new(MockClock::new()), Arc::new(SeededIds::new(3))).await
     }
 
     pub(crate) async fn add(&self, login_name: &str, roles: &[&str]) {

@@ -8,7 +8,7 @@ use test_support::TestService;
 
 #[tokio::test]
 async fn who_says_nothing_is_asked_and_told_how() {
-    let bed = Bed::start().await;
+    let bed = Bed::start_on(super::BACKEND).await;
     for path in [
         "/api/streams/browse",
         "/api/streams/all/subscribe",
@@ -40,7 +40,7 @@ async fn who_says_nothing_is_asked_and_told_how() {
 
 #[tokio::test]
 async fn health_and_documents_ask_nobody_and_look_at_no_credentials() {
-    let bed = Bed::start().await;
+    let bed = Bed::start_on(super::BACKEND).await;
     for path in ["/health", "/health/live", "/health/ready", "/health/kurrentdb", "/api/docs-json"] {
         let plain = bed.service.get(path).send().await.unwrap();
         assert_eq!(plain.status(), 200, "{path}");
@@ -51,7 +51,7 @@ async fn health_and_documents_ask_nobody_and_look_at_no_credentials() {
 
 #[tokio::test]
 async fn a_password_a_token_and_a_key_are_good() {
-    let bed = Bed::start().await;
+    let bed = Bed::start_on(super::BACKEND).await;
     assert_eq!(ask(bed.browse().basic_auth("bob", Some(PASSWORD))).await.0, 200);
     let token = bed.token("bob").await;
     assert_eq!(ask(bed.browse().bearer_auth(&token)).await.0, 200);
@@ -62,7 +62,7 @@ async fn a_password_a_token_and_a_key_are_good() {
 
 #[tokio::test]
 async fn bad_credentials_are_never_nobodys_and_say_no_more_than_that() {
-    let bed = Bed::start().await;
+    let bed = Bed::start_on(super::BACKEND).await;
     bed.service.service.identity().accounts().set_enabled("bob", false, "ada").await.unwrap();
     let wrong = ask(bed.browse().basic_auth("ada", Some("wrong"))).await;
     let unknown = ask(bed.browse().basic_auth("eve", Some(PASSWORD))).await;
@@ -89,7 +89,7 @@ async fn bad_credentials_are_never_nobodys_and_say_no_more_than_that() {
 
 #[tokio::test]
 async fn keys_end_when_they_are_revoked_expired_or_their_account_is_gone() {
-    let bed = Bed::start().await;
+    let bed = Bed::start_on(super::BACKEND).await;
     let accounts = bed.service.service.identity().accounts();
     let hour = Duration::from_secs(3600);
     let (revoked, first) = bed.key("bob", Scope::Read, None).await;
@@ -114,7 +114,7 @@ async fn keys_end_when_they_are_revoked_expired_or_their_account_is_gone() {
 
 #[tokio::test]
 async fn who_guesses_is_locked_out_and_who_knows_is_not() {
-    let bed = Bed::start().await;
+    let bed = Bed::start_on(super::BACKEND).await;
     assert_eq!(ask(bed.browse().basic_auth("ada", Some(PASSWORD))).await.0, 200);
     for _ in 0..5 {
         refused(401, "authentication-failed", &ask(bed.browse().basic_auth("bob", Some("wrong"))).await);
@@ -134,7 +134,7 @@ async fn who_guesses_is_locked_out_and_who_knows_is_not() {
 
 #[tokio::test]
 async fn a_password_that_was_right_is_wrong_once_it_is_another() {
-    let bed = Bed::start().await;
+    let bed = Bed::start_on(super::BACKEND).await;
     let identity = bed.service.service.identity();
     let token = bed.token("bob").await;
     assert_eq!(ask(bed.browse().basic_auth("bob", Some(PASSWORD))).await.0, 200);
@@ -147,7 +147,7 @@ async fn a_password_that_was_right_is_wrong_once_it_is_another() {
 
 #[tokio::test]
 async fn accounts_outlive_the_service() {
-    let store = Bed::store().await;
+    let store = Bed::store(super::BACKEND).await;
     let bed = Bed::on(&[], Some(store.clone())).await;
     bed.add("ada", &["admin"]).await;
     let (_, key) = bed.key("ada", Scope::Admin, None).await;
@@ -159,7 +159,7 @@ async fn accounts_outlive_the_service() {
 
 #[tokio::test]
 async fn the_token_route_takes_a_password_and_nothing_else() {
-    let bed = Bed::start().await;
+    let bed = Bed::start_on(super::BACKEND).await;
     let route = || bed.service.post("/api/auth/token");
     let response = route().basic_auth("bob", Some(PASSWORD)).send().await.unwrap();
     let (status, body) = read(response).await;

@@ -6,5 +6,9 @@ mod bed;
 mod face;
 mod http;
 mod limits;
+mod on_kurrentdb;
 mod sockets;
 mod trail;
+
+/// What keeps the events of the tests in this module's files.
+const BACKEND: test_support::Backend = test_support::Backend::Embedded;

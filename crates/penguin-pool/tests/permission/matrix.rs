@@ -8,6 +8,7 @@ use crate::world::{Kept, Who, World};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use test_support::Backend;
 
 /// What callers are answered, in the order of [`Who::ALL`].
 type Statuses = [u16; 7];
@@ -258,7 +259,16 @@ async fn faults(world: &World, row: &Row, who: Who, expected: u16) -> Vec<String
 
 #[tokio::test]
 async fn each_caller_is_answered_as_the_matrix_says() {
-    let world = World::start().await;
+    hold_the_matrix(Backend::Embedded).await;
+}
+
+#[tokio::test]
+async fn each_caller_is_answered_the_same_on_a_kurrentdb() {
+    hold_the_matrix(Backend::Kurrentdb).await;
+}
+
+async fn hold_the_matrix(backend: Backend) {
+    let world = World::start_on(backend).await;
     let mut found = Vec::new();
     for row in matrix() {
         for (who, expected) in Who::ALL.into_iter().zip(row.statuses) {
@@ -280,7 +290,13 @@ fn like(status: u16, text: &str, names: &[&str]) -> (u16, String) {
 
 #[tokio::test]
 async fn a_users_stream_that_may_not_be_read_looks_as_one_that_is_not_there() {
-    let world = World::start().await;
+    for backend in [Backend::Embedded, Backend::Kurrentdb] {
+        look_the_same(backend).await;
+    }
+}
+
+async fn look_the_same(backend: Backend) {
+    let world = World::start_on(backend).await;
     let kept = world.keep().await;
     let there = format!("user-{}-loans-1", kept.owner);
     let missing = format!("user-{}-loans-2", kept.owner);

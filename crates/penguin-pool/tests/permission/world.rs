@@ -27,6 +27,7 @@ use std::{
     },
     time::Duration,
 };
+use test_support::Backend;
 use uuid::Uuid;
 
 /// Who calls.
@@ -96,6 +97,7 @@ pub(crate) struct World {
     open: Served,
     client: reqwest::Client,
     hash: Phc,
+    /// The engine itself.
     pub(crate) store: Arc<dyn EventStore>,
     next: AtomicU64,
 }
@@ -163,11 +165,20 @@ async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_on(Backend::Embedded).await
+    }
+
+    pub(crate) async fn start_on(backend: Backend) -> Self {
         let options = Options::in_memory().clock(Arc::new(SystemClock)).ids(Arc::new(RandomIds));
         let store: Arc<dyn EventStore> = Arc::new(Engine::open(options).unwrap());
+        let served = match backend {
+            Backend::Embedded => Arc::clone(&store),
+            Backend::Kurrentdb => test_support::as_kurrentdb(Arc::clone(&store), Arc::new(SystemClock)).await,
+        };
         let catalogue = catalogue::Options::new(Place::Memory);
-        let catalogue = Catalogue::open(catalogue, Arc::clone(&store), Arc::new(SystemClock)).await.unwrap();
-        let (closed, open) = (serve(&store, &catalogue, true).await, serve(&store, &catalogue, false).await);
+        let catalogue = Catalogue::open(catalogue, Arc::clone(&served), Arc::new(SystemClock)).await.unwrap();
+        let (closed, open) =
+            (serve(&served, &catalogue, true).await, serve(&served, &catalogue, false).await);
         let hash = closed.identity.passwords().hash(PASSWORD.into()).await.unwrap();
         let world =
             Self { closed, open, client: reqwest::Client::new(), hash, store, next: AtomicU64::new(0) };
