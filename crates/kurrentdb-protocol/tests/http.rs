@@ -283,9 +283,15 @@ async fn what_makes_no_sense_is_refused() {
         ("/streams/$all/zz/backward/1", 400),
         ("/streams/counters/18446744073709551615/forward/20", 200),
         ("/streams/counters/18446744073709551616/forward/20", 400),
+        ("/streams/%ff", 400),
+        ("/streams/counters/-1", 400),
+        ("/streams/counters/0/forward/-1", 400),
         ("/nowhere", 404),
     ] {
-        assert_eq!(node.status(path).await, status, "{path}");
+        let answer = node.ask(path, &[]).await;
+        assert_eq!(answer.status(), status, "{path}");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.is_empty(), status != 200, "{path}");
     }
     assert_eq!(node.ask("/streams/counters", &[("accept", "text/xml")]).await.status(), 406);
     let write = Request::post("/streams/counters").body(Body::from("[]")).unwrap();

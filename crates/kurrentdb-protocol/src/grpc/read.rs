@@ -22,6 +22,10 @@ const PAGE_BYTES: usize = 2 << 20;
 /// With a `count` window, so many events are looked at between two checkpoints (times the multiplier).
 const COUNT_WINDOW: u32 = 32;
 
+/// How much a filter may say: all of it may be looked at for each event.
+const MOST_PREFIXES: usize = 1_000;
+const MOST_REGEX: usize = 16 << 10;
+
 /// What is asked for.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -161,6 +165,11 @@ pub(crate) fn expression(by: Option<read_req::filter_options::By>) -> Result<Eve
         Some(By::EventType(expression)) => (FilterBy::EventType, expression),
         None => return Err(status::invalid("what the filter looks at is missing")),
     };
+    if expression.regex.len() > MOST_REGEX || expression.prefix.len() > MOST_PREFIXES {
+        return Err(status::invalid(format!(
+            "a filter has {MOST_PREFIXES} prefixes at most, and its expression {MOST_REGEX} bytes"
+        )));
+    }
     Ok(match (expression.regex.as_str(), expression.prefix) {
         ("", prefixes) if prefixes.is_empty() => {
             return Err(status::invalid("a filter needs a prefix or an expression"));

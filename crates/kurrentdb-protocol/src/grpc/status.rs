@@ -10,9 +10,23 @@ use crate::persistent::{GroupError, GroupKey};
 use event_store::{Error, ErrorCode, ExpectedState, Revision};
 use tonic::{Code, Status, metadata::MetadataValue};
 
+/// How much of a message and of a trailer is sent, in bytes: what a client named may be as long as its request, and its
+/// headers may not.
+const MOST_MESSAGE: usize = 2 << 10;
+const MOST_TRAILER: usize = 1 << 10;
+
+/// As much of a text as may be sent.
+fn shortened(mut text: String) -> String {
+    if text.len() > MOST_MESSAGE {
+        text.truncate(text.floor_char_boundary(MOST_MESSAGE));
+        text.push('…');
+    }
+    text
+}
+
 /// A store's error as a failed call.
 pub(crate) fn of(error: &Error) -> Status {
-    let mut status = Status::new(code(error.code()), message(error));
+    let mut status = Status::new(code(error.code()), shortened(message(error)));
     let mut put = |key: &'static str, value: String| trailer(&mut status, key, &value);
     match error {
         // To KurrentDB's clients, what was erased is a stream that was ended.
@@ -62,7 +76,7 @@ pub(crate) fn refused(code: ErrorCode) -> Status {
 
 /// The same with a sentence of its own.
 pub(crate) fn refused_with(code: ErrorCode, message: String) -> Status {
-    let mut status = Status::new(self::code(code), message);
+    let mut status = Status::new(self::code(code), shortened(message));
     if code == ErrorCode::PermissionDenied {
         trailer(&mut status, "exception", "access-denied");
     }
@@ -71,14 +85,15 @@ pub(crate) fn refused_with(code: ErrorCode, message: String) -> Status {
 
 /// There is no account of this login name.
 pub(crate) fn user_not_found(login_name: &str) -> Status {
-    let status = Status::new(code(ErrorCode::UserNotFound), format!("User '{login_name}' is not found."));
+    let message = shortened(format!("User '{login_name}' is not found."));
+    let status = Status::new(code(ErrorCode::UserNotFound), message);
     of_user(status, "user-not-found", login_name)
 }
 
 /// There is an account of this login name already.
 pub(crate) fn user_conflict(login_name: &str) -> Status {
     // KurrentDB's own status for it: clients take ALREADY_EXISTS for something else.
-    let message = format!("User '{login_name}' already exists.");
+    let message = shortened(format!("User '{login_name}' already exists."));
     of_user(Status::failed_precondition(message), "user-conflict", login_name)
 }
 
@@ -90,7 +105,7 @@ fn of_user(mut status: Status, exception: &str, login_name: &str) -> Status {
 
 /// A request that makes no sense.
 pub(crate) fn invalid(message: impl Into<String>) -> Status {
-    Status::new(code(ErrorCode::ValidationFailed), message)
+    Status::new(code(ErrorCode::ValidationFailed), shortened(message.into()))
 }
 
 /// An event without its type or content type.
@@ -132,7 +147,7 @@ pub(crate) fn of_group(error: &GroupError, GroupKey { source, group }: &GroupKey
             format!("Subscription group {group} on stream {source} was dropped."),
         ),
     };
-    let mut status = Status::new(code, message);
+    let mut status = Status::new(code, shortened(message));
     trailer(&mut status, "exception", exception);
     trailer(&mut status, "stream-name", source);
     trailer(&mut status, "group-name", group);
@@ -169,6 +184,7 @@ pub(crate) fn code(code: ErrorCode) -> Code {
 
 /// Trailers are ASCII: what is not is percent-encoded, as in `grpc-message`.
 fn trailer(status: &mut Status, key: &'static str, value: &str) {
+    let value = &value[..value.floor_char_boundary(MOST_TRAILER)];
     let mut text = String::with_capacity(value.len());
     for byte in value.bytes() {
         if (0x20..0x7f).contains(&byte) {

@@ -7,7 +7,15 @@ mod atom;
 mod node;
 mod streams;
 
-use axum::{Router, extract::FromRequestParts, http::request::Parts, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+    middleware,
+    response::Response,
+    routing::get,
+};
 use event_store::{Clock, EventStore, Timestamp};
 use std::{convert::Infallible, sync::Arc};
 
@@ -53,7 +61,18 @@ pub fn router(node: Node) -> Router {
         .route("/streams/{stream}/{event}", get(streams::event))
         .route("/streams/{stream}/{from}/{count}", get(streams::backwards))
         .route("/streams/{stream}/{from}/{direction}/{count}", get(streams::page))
+        .layer(middleware::map_response(bare))
         .with_state(Arc::new(node))
+}
+
+/// An error is said by its status alone, also by what refuses a request before it is looked at.
+async fn bare(mut response: Response) -> Response {
+    if response.status().is_client_error() || response.status().is_server_error() {
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
 }
 
 /// A moment as KurrentDB writes it.

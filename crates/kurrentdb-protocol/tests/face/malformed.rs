@@ -268,3 +268,51 @@ async fn questions_about_groups_that_make_no_sense_are_refused() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_is_named_at_any_length_no_more_is_told_than_fits() {
+    use kurrentdb_protocol::grpc::proto::event_store::client::persistent_subscriptions::get_info_req;
+    let node = start().await;
+    let mut groups = PersistentSubscriptionsClient::new(node.channel().await);
+    let options = get_info_req::Options {
+        source: Some(get_info_req::options::Source::All(())),
+        group_name: "ü".repeat(500_000),
+    };
+    let status = within(groups.get_info(GetInfoReq { options: Some(options) })).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+    assert_eq!(status.metadata().get("exception").unwrap(), "persistent-subscription-does-not-exist");
+    assert!(status.message().len() < 3_000 && status.message().ends_with('…'), "{}", status.message().len());
+
+    let mut streams = StreamsClient::new(node.channel().await);
+    use read_req::{
+        AllOptions, FilterOptions, UuidOption, all_options, filter_options, options, uuid_option,
+    };
+    let mut filtered = async |expression: filter_options::Expression| {
+        let filter = FilterOptions {
+            checkpoint_interval_multiplier: 1,
+            by: Some(filter_options::By::StreamIdentifier(expression)),
+            window: Some(filter_options::Window::Count(())),
+        };
+        let options = read_req::Options {
+            uuid_option: Some(UuidOption { form: Some(uuid_option::Form::String(())) }),
+            target: Some(options::Target::All(AllOptions { from: Some(all_options::From::Start(())) })),
+            kind: Some(options::Kind::Count(1)),
+            filtering: Some(options::Filtering::Filter(filter)),
+            ..Default::default()
+        };
+        within(streams.read(ReadReq { options: Some(options) })).await.map(drop)
+    };
+    let expression = |regex: String, prefix| filter_options::Expression { regex, prefix };
+    filtered(expression("x".repeat(1_000), vec![])).await.unwrap();
+    filtered(expression(String::new(), vec!["x".into(); 1_000])).await.unwrap();
+    for too_much in [
+        expression("x".repeat(20_000), vec![]),
+        expression(String::new(), vec!["x".into(); 1_001]),
+        expression(format!("{}(", "x".repeat(10_000)), vec![]),
+        expression("(".repeat(10_000), vec![]),
+    ] {
+        let status = filtered(too_much).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert!((1..3_000).contains(&status.message().len()), "{}", status.message().len());
+    }
+}
