@@ -2,6 +2,7 @@
 
 use super::{Result, Users, UsersError};
 use crate::{
+    audit::Deed,
     catalogue::{BrowseFilter, MAX_PAGE, View},
     security::Caller,
 };
@@ -13,17 +14,21 @@ impl Users {
     /// streams are closed for good. Safe to repeat: what was not done then is done now.
     ///
     /// # Errors
-    /// `Denied` for whoever is neither the user nor an administrator, and what the key store and the store answer. Once
-    /// the key is destroyed, reads answer `Erased` whatever happens after.
+    /// `Denied` for whoever is neither the user nor an administrator, or comes with credentials that are good for reading
+    /// alone; and what the trail, the key store and the store answer. Once the key is destroyed, reads answer `Erased`
+    /// whatever happens after.
     pub async fn erase(&self, caller: &Caller, user_id: &UserId) -> Result<UserErased> {
+        let deed = || Deed::new(caller.id(), "erase", vec![format!("user-{user_id}")]);
+        let pending = self.audit.as_ref().map(|audit| audit.begin(deed())).transpose()?;
         let erased = self.erased(caller, user_id).await;
-        let outcome = erased.as_ref().map_or_else(|error| error.code().slug(), |_| "ok");
-        self.note(caller, "erase", vec![format!("user-{user_id}")], outcome);
+        if let Some(pending) = pending {
+            pending.end(erased.as_ref().map_or_else(|error| error.code().slug(), |_| "ok"));
+        }
         erased
     }
 
     async fn erased(&self, caller: &Caller, user_id: &UserId) -> Result<UserErased> {
-        if !Self::is_own(caller, user_id) {
+        if !Self::is_own(caller, user_id) || !caller.may_write() {
             return Err(UsersError::Denied("the user and administrators"));
         }
         let key_destroyed = self.keys.erase(user_id.as_str()).await?;

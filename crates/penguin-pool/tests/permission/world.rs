@@ -236,8 +236,8 @@ impl World {
         let role = (who == Who::Admin).then_some("admin");
         let request = request.timeout(Duration::from_secs(60));
         match who.id(owner) {
-            Some(id) => request.bearer_auth(token(id, role)),
-            None => request,
+            Some(id) if who != Who::ReadKey => request.bearer_auth(token(id, role)),
+            _ => request,
         }
     }
 
