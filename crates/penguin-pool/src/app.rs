@@ -228,6 +228,8 @@ pub fn api(
         ids: Arc::clone(ids),
         lifecycle: lifecycle.clone(),
         identity: identity.clone(),
+        // One for all ports.
+        limiter: ops::Limiter::new(&config.settings, Arc::clone(clock)),
     };
     let sockets_router = ops::layers(http::nothing(), sockets.router(), &options);
     let router = ops::layers(router, sockets.router(), &options);

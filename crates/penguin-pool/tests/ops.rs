@@ -78,7 +78,9 @@ async fn layered(variables: &[(&str, &str)]) -> Layered {
     let ids = Arc::new(RandomIds);
     let store = store::open_embedded(&DataDir::Memory, Arc::clone(&clock), ids.clone()).await.unwrap();
     let identity = app::identity(&settings, store, Arc::clone(&clock), ids.clone(), None).unwrap();
-    let options = ops::Options { settings: &settings, clock, ids, lifecycle: lifecycle.clone(), identity };
+    let limiter = ops::Limiter::new(&settings, Arc::clone(&clock));
+    let options =
+        ops::Options { settings: &settings, clock, ids, lifecycle: lifecycle.clone(), identity, limiter };
     let router = ops::layers(api.merge(own), Router::new(), &options);
     let listener = server::bind(&settings.host, 0).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

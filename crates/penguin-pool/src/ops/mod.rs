@@ -27,6 +27,7 @@ pub mod window;
 
 pub use lifecycle::{Lifecycle, Phase};
 pub use measured::Measured;
+pub use rate_limit::Limiter;
 pub use routes::routes;
 
 use crate::{
@@ -56,12 +57,14 @@ pub struct Options<'a> {
     pub lifecycle: Lifecycle,
     /// Finds out who calls.
     pub identity: Identity,
+    /// How often each may; nothing for as often as they like.
+    pub limiter: Option<Limiter>,
 }
 
 /// Puts every layer around the API, in the order that this module's description gives. Sockets stay outside of the limits
 /// that are for requests: they are long-lived, and have limits of their own.
 pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
-    let Options { settings, clock, ids, lifecycle, identity } = options;
+    let Options { settings, clock, ids, lifecycle, identity, limiter } = options;
     // What is counted before the counting begins is lost, and a gauge would be wrong for ever.
     let _ = metrics::Metrics::begin(Arc::clone(clock));
     let feeds = feeds::Feeds::new(settings.max_subscriptions.as_usize(), lifecycle.clone());
@@ -74,7 +77,7 @@ pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
     api = api.merge(sockets);
     // Which methods a path takes is told to everybody.
     let known = api.clone();
-    let limiter = rate_limit::Limiter::new(settings, Arc::clone(clock));
+    let limiter = limiter.clone();
     let doorkeeper =
         authenticate::Doorkeeper::new(identity.clone(), limiter, settings.trusted_proxies.clone());
     api = api.layer(from_fn_with_state(doorkeeper, authenticate::identify));
