@@ -126,13 +126,14 @@ impl Audit {
         }))
     }
 
-    /// The store as `caller` may use it, with what is done there written down. The service's own work is not.
+    /// The store as `caller` may use it, with what is done there written down. The service's own work is not: that is what
+    /// no request asked for, and nobody at an address.
     #[must_use]
-    pub(crate) fn observe(&self, caller: &Caller, store: BoundStore) -> BoundStore {
-        if caller.is_system() && origin::current().is_none() {
+    pub(crate) fn observe(&self, caller: &Caller, from: Option<IpAddr>, store: BoundStore) -> BoundStore {
+        if caller.is_system() && from.is_none() && origin::current().is_none() {
             return store;
         }
-        Arc::new(Observed::new(store, self.clone(), caller.clone()))
+        Arc::new(Observed::new(store, self.clone(), caller.clone(), from))
     }
 
     /// Makes room for a deed that is about to be done.

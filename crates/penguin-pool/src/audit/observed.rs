@@ -7,7 +7,7 @@ use event_store::{
     ReadAll, ReadStream, Result, StoreId, StoreState, StoreStatistics, StreamInfo, StreamMetadata,
     StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription, VersionedMetadata,
 };
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 use uuid::Uuid;
 
 /// The name of everything, as the trail writes it.
@@ -19,11 +19,18 @@ pub(crate) struct Observed {
     store: Arc<dyn EventStore>,
     audit: Audit,
     caller: Caller,
+    from: Option<IpAddr>,
 }
 
 impl Observed {
-    pub(crate) fn new(store: Arc<dyn EventStore>, audit: Audit, caller: Caller) -> Self {
-        Self { store, audit, caller }
+    /// Of a caller at an address, if it is known and no request under way says it.
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        audit: Audit,
+        caller: Caller,
+        from: Option<IpAddr>,
+    ) -> Self {
+        Self { store, audit, caller, from }
     }
 
     /// Does it, if it can be written down, and writes down what came of it.
@@ -33,7 +40,8 @@ impl Observed {
         streams: Vec<String>,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let pending = self.audit.begin(Deed::new(self.caller.id(), action, streams))?;
+        let deed = Deed::new(self.caller.id(), action, streams).with_address(self.from);
+        let pending = self.audit.begin(deed)?;
         let result = call.await;
         pending.end(result.as_ref().map_or_else(|error| error.code().slug(), |_| "ok"));
         result

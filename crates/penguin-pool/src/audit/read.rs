@@ -98,7 +98,7 @@ impl Audit {
             return Err(refused);
         }
         // That somebody read it is written down as well.
-        let store = self.observe(caller, self.0.store.clone());
+        let store = self.observe(caller, None, self.0.store.clone());
         let limit = query.limit.size();
         let mut records = Vec::new();
         let mut next = Some(query.from.map_or(ReadFrom::End, |from| ReadFrom::At(from.get())));

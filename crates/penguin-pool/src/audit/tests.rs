@@ -46,7 +46,7 @@ fn admin() -> Caller {
 async fn what_is_done_is_written_down_with_what_came_of_it() {
     let store = model();
     let audit = Audit::begin_writing(parts(&store, true, 2));
-    let bobs = audit.observe(&bob(), Arc::clone(&store));
+    let bobs = audit.observe(&bob(), None, Arc::clone(&store));
     let stream = name("loans-1");
     let event = NewEvent::json(Uuid::from_u128(1), "T", r#"{"secret":1}"#);
     bobs.append(&stream, ExpectedState::NoStream, vec![event]).await.unwrap();
@@ -96,7 +96,7 @@ async fn what_is_done_is_written_down_with_what_came_of_it() {
 async fn the_services_own_work_is_not_written_down() {
     let store = model();
     let audit = Audit::begin_writing(parts(&store, true, 2));
-    let own = audit.observe(&Caller::system(), Arc::clone(&store));
+    let own = audit.observe(&Caller::system(), None, Arc::clone(&store));
     assert!(own.stream_info(&name("none")).await.is_err());
     audit.stop().await;
     assert_eq!(verify(&*store).await.unwrap().records, 0);
@@ -121,7 +121,7 @@ async fn a_full_queue_refuses_where_it_must_and_counts_elsewhere() {
         let failing = Arc::new(Failing { store: model(), fails: AtomicBool::new(true) });
         let store: Arc<dyn EventStore> = failing.clone();
         let audit = Audit::with_queue(parts(&store, strict, 2), 2);
-        let bobs = audit.observe(&bob(), Arc::clone(&store));
+        let bobs = audit.observe(&bob(), None, Arc::clone(&store));
         let mut refused = 0;
         for _ in 0..10 {
             match bobs.stream_info(&name("none")).await {

@@ -35,7 +35,7 @@ pub use permission::{Denied, Duty, Right};
 use crate::audit::{Audit, Deed};
 use authorized::Authorized;
 use event_store::{ErrorCode, EventStore, StreamName};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// Who makes a call, and which roles they have. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -152,13 +152,19 @@ impl Gate {
     /// The store as `caller` may use it.
     #[must_use]
     pub fn bind(&self, caller: &Caller) -> BoundStore {
+        self.bind_at(caller, None)
+    }
+
+    /// The same, for a caller at an address, which the trail tells where no request under way does.
+    #[must_use]
+    pub fn bind_at(&self, caller: &Caller, from: Option<IpAddr>) -> BoundStore {
         let store = if caller.is_admin() {
             Arc::clone(&self.engine)
         } else {
             Arc::new(self.authorized(caller)) as BoundStore
         };
         match &self.audit {
-            Some(audit) => audit.observe(caller, store),
+            Some(audit) => audit.observe(caller, from, store),
             None => store,
         }
     }
@@ -184,6 +190,26 @@ impl Gate {
             audit.note(deed, error.code().slug());
         }
         allowed
+    }
+
+    /// Answers a caller from what the service itself knows of streams, and writes down that it did, and what came of it.
+    ///
+    /// # Errors
+    /// What the answer is, and [`event_store::Error::Unavailable`] if it cannot be written down where it must be.
+    pub(crate) async fn told<T, E: From<event_store::Error>>(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        answer: impl Future<Output = Result<T, E>>,
+        code: impl FnOnce(&E) -> ErrorCode,
+    ) -> Result<T, E> {
+        let deed = || Deed::new(caller.id(), action, Vec::new());
+        let pending = self.audit.as_ref().map(|audit| audit.begin(deed())).transpose()?;
+        let answer = answer.await;
+        if let Some(pending) = pending {
+            pending.end(answer.as_ref().map_or_else(|error| code(error).slug(), |_| "ok"));
+        }
+        answer
     }
 
     /// Refuses what `caller` may not do with the service itself, and writes the refusal down.

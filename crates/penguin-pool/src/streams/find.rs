@@ -36,6 +36,10 @@ impl Streams {
     /// # Errors
     /// `Catalogue`, and what the store answers.
     pub async fn browse(&self, caller: &Caller, query: BrowseQuery) -> Result<StreamPage> {
+        self.gate.told(caller, "browse", self.browsed(caller, query), StreamsError::code).await
+    }
+
+    async fn browsed(&self, caller: &Caller, query: BrowseQuery) -> Result<StreamPage> {
         let stale = self.is_stale(&self.gate.bind(caller)).await?;
         let filter = BrowseFilter {
             name_pattern: query.name_pattern,
@@ -102,6 +106,10 @@ impl Streams {
     /// # Errors
     /// `Catalogue`, and what the store answers.
     pub async fn search(&self, caller: &Caller, dto: SearchDto) -> Result<SearchResult> {
+        self.gate.told(caller, "search", self.found(caller, dto), StreamsError::code).await
+    }
+
+    async fn found(&self, caller: &Caller, dto: SearchDto) -> Result<SearchResult> {
         let store = self.gate.bind(caller);
         let filter = SearchFilter {
             text: dto.text,
@@ -149,6 +157,10 @@ impl Streams {
     /// # Errors
     /// `Catalogue`, and what the store answers.
     pub async fn statistics(&self, caller: &Caller) -> Result<StreamStatistics> {
+        self.gate.told(caller, "statistics", self.counted(caller), StreamsError::code).await
+    }
+
+    async fn counted(&self, caller: &Caller) -> Result<StreamStatistics> {
         let stale = self.is_stale(&self.gate.bind(caller)).await?;
         let found = self.catalogue.statistics(&View::of(caller)).await?;
         Ok(StreamStatistics {

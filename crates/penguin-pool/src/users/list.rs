@@ -177,10 +177,12 @@ impl Users {
     /// # Errors
     /// `Denied`, and `Catalogue`.
     pub async fn users(&self, caller: &Caller, query: UsersQuery) -> Result<UserPage> {
+        self.gate.told(caller, "list-users", self.listed(caller, query), UsersError::code).await
+    }
+
+    async fn listed(&self, caller: &Caller, query: UsersQuery) -> Result<UserPage> {
         if !caller.is_admin() {
-            let refused = UsersError::Denied("administrators");
-            self.note(caller, "list-users", Vec::new(), refused.code().slug());
-            return Err(refused);
+            return Err(UsersError::Denied("administrators"));
         }
         let stale = self.is_stale().await?;
         let prefix = query.prefix.unwrap_or_default();

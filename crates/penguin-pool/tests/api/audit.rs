@@ -55,6 +55,9 @@ async fn what_a_request_does_is_in_the_trail_with_its_id_and_address_and_without
     );
     let erased = records(&service, "action=erase", 1).await;
     assert_eq!((&erased[0]["streams"], &erased[0]["outcome"]), (&json!(["user-bob"]), &json!("ok")));
+    service.get("/api/streams/browse").header("x-request-id", "r-3").send().await.unwrap();
+    let asked = records(&service, "action=browse", 1).await;
+    assert_eq!((&asked[0]["outcome"], &asked[0]["requestId"]), (&json!("ok"), &json!("r-3")));
     assert!(!audit(&service, "limit=1000").await.to_string().contains("xylophone"));
     // That the trail was read stands in it, and what the service does by itself does not.
     records(&service, "stream=system-audit&action=read", 1).await;
