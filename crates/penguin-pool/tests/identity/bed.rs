@@ -23,12 +23,17 @@ impl Bed {
     }
 
     pub(crate) async fn start_on(backend: Backend) -> Self {
-        let clock = Arc::new(MockClock::new());
-        let store = backend.open(clock.clone(), Arc::new(SeededIds::new(3))).await;
-        let bed = Self::at(clock, &[], Some(store)).await;
+        let bed = Self::with(backend, &[]).await;
         bed.add("ada", &["admin"]).await;
         bed.add("bob", &[]).await;
         bed
+    }
+
+    /// Nobody has an account yet.
+    pub(crate) async fn with(backend: Backend, variables: &[(&str, &str)]) -> Self {
+        let clock = Arc::new(MockClock::new());
+        let store = backend.open(clock.clone(), Arc::new(SeededIds::new(3))).await;
+        Self::at(clock, variables, Some(store)).await
     }
 
     pub(crate) async fn on(variables: &[(&str, &str)], store: Option<Arc<dyn EventStore>>) -> Self {

@@ -184,7 +184,7 @@ async fn the_token_route_takes_a_password_and_nothing_else() {
 
 #[tokio::test]
 async fn a_scraper_needs_a_role_and_no_more_than_a_key_for_reading() {
-    let bed = Bed::on(&[("AUDIT", "true")], None).await;
+    let bed = Bed::with(super::BACKEND, &[("AUDIT", "true")]).await;
     bed.add("ada", &["admin"]).await;
     bed.add("bob", &[]).await;
     bed.add("scraper", &["metrics"]).await;
@@ -231,7 +231,7 @@ async fn where_nobody_is_asked_everybody_is_the_service_itself() {
 
 #[tokio::test]
 async fn how_much_others_write_is_not_counted_for_who_may_not_read_it() {
-    let bed = Bed::start().await;
+    let bed = Bed::start_on(super::BACKEND).await;
     for user in ["bob", "carol", "carol"] {
         let put = bed.service.client.put(format!("{}/api/users/{user}/preferences", bed.service.url));
         let put = put.basic_auth("ada", Some(PASSWORD)).json(&json!({ "data": { "language": "eo" } }));

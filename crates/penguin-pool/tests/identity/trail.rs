@@ -13,7 +13,7 @@ use test_support::TestService;
 const LONG: Duration = Duration::from_secs(30);
 
 async fn start() -> Bed {
-    let bed = Bed::on(&[("AUDIT", "true"), ("RATE_LIMIT_MAX_REQUESTS", "0")], None).await;
+    let bed = Bed::with(super::BACKEND, &[("AUDIT", "true"), ("RATE_LIMIT_MAX_REQUESTS", "0")]).await;
     bed.add("ada", &["admin"]).await;
     bed.add("bob", &[]).await;
     bed

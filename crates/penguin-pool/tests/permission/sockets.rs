@@ -4,6 +4,7 @@ use crate::world::{Kept, Who, World};
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use std::time::Duration;
+use test_support::Backend;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -110,7 +111,13 @@ fn matrix() -> [Row; 3] {
 
 #[tokio::test]
 async fn each_caller_follows_what_they_may_read() {
-    let world = World::start().await;
+    for backend in [Backend::Embedded, Backend::Kurrentdb] {
+        hold_the_matrix(backend).await;
+    }
+}
+
+async fn hold_the_matrix(backend: Backend) {
+    let world = World::start_on(backend).await;
     let mut found = Vec::new();
     for row in matrix() {
         for (who, expected) in Who::AND_KEY.into_iter().zip(row.outcomes) {
