@@ -1,5 +1,5 @@
 //! `operations.Operations`: what an operator asks of a node. This one is a part of a process that is operated otherwise,
-//! and says so; only who may ask is told so.
+//! and says so; only who may ask is told so. Persistent subscriptions are the node's own, and it restarts them.
 
 use super::{
     Services,
@@ -49,10 +49,6 @@ impl Operations for Services {
     }
 
     async fn restart_persistent_subscriptions(&self, request: Request<()>) -> Result<Response<()>, Status> {
-        self.cannot(
-            request.metadata(),
-            "persistent subscriptions are restarted by the service PersistentSubscriptions",
-        )
-        .await
+        self.restart_groups(request.metadata()).await.map(Response::new)
     }
 }

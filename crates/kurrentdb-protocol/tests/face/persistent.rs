@@ -460,15 +460,22 @@ async fn groups_are_listed_told_of_changed_and_deleted() {
 async fn the_subsystem_restarts_with_what_was_written_down() {
     let node = start().await;
     let client = node.client();
-    client.append_to_stream("s", &Default::default(), events(2)).await.unwrap();
+    client.append_to_stream("s", &Default::default(), events(3)).await.unwrap();
     client.create_persistent_subscription("s", "g", &from_start()).await.unwrap();
-    let mut consumer = consume(&client, "s", "g", 1).await;
-    acknowledged(&mut consumer).await;
-    until_checkpoint(&node, "g", 0).await;
-    client.restart_persistent_subscription_subsystem(&Default::default()).await.unwrap();
-    // What was on its way still comes before the end.
-    within(async { while consumer.next_subscription_event().await.is_ok() {} }).await;
-    assert_eq!(acknowledged(&mut consume(&client, "s", "g", 1).await).await, 1);
+    let operator = kurrentdb::operations::Client::from(client.clone());
+    for (revision, asked_of_the_node) in [(0, false), (1, true)] {
+        let mut consumer = consume(&client, "s", "g", 1).await;
+        assert_eq!(acknowledged(&mut consumer).await, revision);
+        until_checkpoint(&node, "g", revision).await;
+        if asked_of_the_node {
+            operator.restart_persistent_subscriptions(&Default::default()).await.unwrap();
+        } else {
+            client.restart_persistent_subscription_subsystem(&Default::default()).await.unwrap();
+        }
+        // What was on its way still comes before the end.
+        within(async { while consumer.next_subscription_event().await.is_ok() {} }).await;
+    }
+    assert_eq!(acknowledged(&mut consume(&client, "s", "g", 1).await).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -550,7 +550,7 @@ fn of_the_node() -> Vec<Row> {
         row!("Operations/SetNodePriority", NOT_SERVED, false, |c| {
             told(c.operations().set_node_priority(c.with(SetNodePriorityReq::default())).await)
         }),
-        row!("Operations/RestartPersistentSubscriptions", NOT_SERVED, false, |c| {
+        row!("Operations/RestartPersistentSubscriptions", ADMINS, false, |c| {
             told(c.operations().restart_persistent_subscriptions(c.with(())).await)
         }),
         row!("Monitoring/Stats", KNOWN, false, |c| {

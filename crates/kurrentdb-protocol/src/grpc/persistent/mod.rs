@@ -112,10 +112,7 @@ impl PersistentSubscriptions for Services {
     }
 
     async fn restart_subsystem(&self, request: Request<()>) -> Result<Response<()>, Status> {
-        self.manager(request.metadata()).await?;
-        let key = GroupKey { source: String::new(), group: String::new() };
-        self.change(key, |groups| async move { groups.restart().await }).await?;
-        Ok(Response::new(()))
+        self.restart_groups(request.metadata()).await.map(Response::new)
     }
 }
 
@@ -133,6 +130,13 @@ impl Services {
         let store = self.store(metadata).await?;
         may_manage(&*store).await?;
         Ok(user(metadata))
+    }
+
+    /// Starts all groups anew, from what is written down of them.
+    pub(super) async fn restart_groups(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        self.manager(metadata).await?;
+        let key = GroupKey { source: String::new(), group: String::new() };
+        self.change(key, |groups| async move { groups.restart().await }).await
     }
 
     /// Does something with the groups to its end, even if the client goes away meanwhile.
