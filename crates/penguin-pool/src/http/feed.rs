@@ -35,7 +35,9 @@ pub struct SseFrame {
 }
 
 impl SseFrame {
-    fn text(&self) -> Bytes {
+    /// The frame as it is sent.
+    #[must_use]
+    pub fn text(&self) -> Bytes {
         let mut text = String::new();
         if let Some(event) = self.event {
             let _ = writeln!(text, "event: {event}");

@@ -1,12 +1,13 @@
 //! Who calls, and whether they called too often: from the headers of a request to its
-//! [`Caller`](crate::security::Caller), which routes take as an extension.
+//! [`Caller`](crate::security::Caller), which routes take as an extension, and to the
+//! [`Standing`](crate::security::Standing) that what goes on ends with.
 
 use super::rate_limit::{self, Limiter};
 use crate::{
     config::Proxies,
     http::{ApiError, CameFrom, credentials, is_open},
     limits::Verdict,
-    security::{Caller, Credentials, Denied, Duty, Identity, Refused, permission},
+    security::{Admitted, Credentials, Denied, Duty, Identity, Refused, permission},
 };
 use axum::{
     extract::{ConnectInfo, Request, State},
@@ -38,7 +39,7 @@ impl Doorkeeper {
         credentials: Credentials,
         from: Option<IpAddr>,
         allowance: &mut Option<Verdict>,
-    ) -> Result<Caller, ApiError> {
+    ) -> Result<Admitted, ApiError> {
         // Probes must be answered when everything else is refused, and come every few seconds for ever; where credentials
         // are asked for, guesses at them are counted here too.
         let uncounted = match door {
@@ -52,22 +53,23 @@ impl Doorkeeper {
             *allowance = Some(verdict);
             rate_limit::refusal(&verdict).map_or(Ok(()), Err)?;
         }
-        let caller = self.identity.identify(&credentials, from).await?;
+        let admitted = self.identity.admit(&credentials, from).await?;
+        let caller = &admitted.caller;
         let must_be_known = matches!(door, Door::Closed { .. });
         if must_be_known && !caller.is_known() {
             return Err(missing());
         }
         if let Some((limiter, from)) = limited {
-            if matches!(door, Door::Closed { probe: true }) && permission::may(&caller, Duty::SeeMetrics) {
+            if matches!(door, Door::Closed { probe: true }) && permission::may(caller, Duty::SeeMetrics) {
                 limiter.is_free(from);
                 *allowance = None;
             } else if caller.is_known() && !caller.is_system() {
-                let verdict = limiter.is_of(&caller, from);
+                let verdict = limiter.is_of(caller, from);
                 *allowance = Some(verdict);
                 rate_limit::refusal(&verdict).map_or(Ok(()), Err)?;
             }
         }
-        Ok(caller)
+        Ok(admitted)
     }
 }
 
@@ -101,9 +103,10 @@ pub async fn identify(State(doorkeeper): State<Doorkeeper>, mut request: Request
     let credentials = if is_open { Credentials::None } else { credentials(request.headers()) };
     let mut allowance = None;
     let mut response = match doorkeeper.admit(&door, credentials, from, &mut allowance).await {
-        Ok(caller) => {
+        Ok(Admitted { caller, standing }) => {
             request.extensions_mut().insert(CameFrom(from));
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(standing);
             next.run(request).await
         }
         Err(refused) => refused.into_response(),

@@ -1,17 +1,21 @@
-//! Feeds: answers that go on (Server-Sent Events). They are limited in number instead of time, and end at shutdown.
+//! Feeds: answers that go on (Server-Sent Events). They are limited in number instead of time, and end at shutdown, and when
+//! what their callers were let in for is lost.
 
 use super::{Lifecycle, Phase};
-use crate::http::ApiError;
+use crate::{
+    http::{ApiError, SseFrame},
+    security::{STANDING_LOST, Standing},
+};
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{Request, State},
     http::header,
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use event_store::ErrorCode;
-use futures::StreamExt as _;
-use std::sync::Arc;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use std::{future::ready, sync::Arc};
 use tokio::sync::Semaphore;
 
 /// The limit on open feeds.
@@ -29,9 +33,11 @@ impl Feeds {
     }
 }
 
-/// Gives each feed one of the places until it ends, and ends it when the service drains. Which answers are feeds is told
+/// Gives each feed one of the places until it ends, and ends it when the service drains, or with an error when its caller's
+/// standing is lost. Which answers are feeds is told
 /// by their content type, so that no route can forget to say so.
 pub async fn limit(State(feeds): State<Feeds>, request: Request, next: Next) -> Response {
+    let standing = request.extensions().get::<Standing>().cloned().unwrap_or_default();
     let response = next.run(request).await;
     let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     if !content_type.is_some_and(|t| t.starts_with("text/event-stream")) {
@@ -42,12 +48,30 @@ pub async fn limit(State(feeds): State<Feeds>, request: Request, next: Next) -> 
         let message = "As many subscriptions are open as the service takes; try again in 5 s";
         return ApiError::new(ErrorCode::RateLimited, message).retry_after(5).into_response();
     };
-    let end = Box::pin(feeds.lifecycle.reached(Phase::Draining));
+    let draining = feeds.lifecycle.reached(Phase::Draining);
+    let lost = standing.lost();
+    let end = async move {
+        tokio::select! {
+            () = draining => None,
+            () = lost => Some(standing_lost()),
+        }
+    };
+    let end = end.boxed().shared();
     let open = Open::begin();
     response.map(|body| {
         let held = (place, open);
-        Body::from_stream(body.into_data_stream().take_until(end).inspect(move |_| _ = &held))
+        let last = end.clone();
+        let last = stream::once(async move { last.now_or_never().flatten() }).filter_map(ready).map(Ok);
+        let frames = body.into_data_stream().take_until(end).chain(last);
+        Body::from_stream(frames.inspect(move |_| _ = &held))
     })
+}
+
+/// The last frame of a feed that ends with its caller's standing.
+fn standing_lost() -> Bytes {
+    let error = ApiError::new(ErrorCode::AuthenticationFailed, STANDING_LOST);
+    let data = serde_json::to_string(&error.body()).ok();
+    SseFrame { id: None, event: Some("error"), data }.text()
 }
 
 /// Counts a feed as open until it is dropped.

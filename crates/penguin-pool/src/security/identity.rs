@@ -6,12 +6,13 @@
 
 use super::{
     ADMIN, Caller,
-    accounts::{self, Account, AccountError, Accounts, NewAccount, Scope},
+    accounts::{self, Account, AccountError, Accounts, ApiKey, NewAccount, Scope},
     api_key,
     credentials::Credentials,
     lockout::Lockout,
     password::{PasswordError, Passwords, Phc},
     random,
+    standing::{Grounds, Standing},
     tokens::{Issued, TokenError, Tokens},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     limits::{Allowances, Whose},
 };
 use aws_lc_rs::hmac;
-use event_store::{Clock, Error, ErrorCode};
+use event_store::{Clock, Error, ErrorCode, Timestamp};
 use lru::LruCache;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{
@@ -90,6 +91,22 @@ impl From<PasswordError> for Refused {
             PasswordError::Busy => Self::Busy,
             PasswordError::Failed(error) => Self::Store(error),
         }
+    }
+}
+
+/// Somebody who was let in.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    /// Who it is.
+    pub caller: Caller,
+    /// For what they were let in: it may be lost while what they opened goes on.
+    pub standing: Standing,
+}
+
+impl Admitted {
+    /// Somebody whose standing is never lost.
+    const fn lasting(caller: Caller) -> Self {
+        Self { caller, standing: Standing::lasting() }
     }
 }
 
@@ -179,10 +196,18 @@ impl Identity {
     /// # Errors
     /// [`Refused`] for credentials that are not good: they are never nobody's.
     pub async fn identify(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Caller, Refused> {
+        self.admit(credentials, from).await.map(|admitted| admitted.caller)
+    }
+
+    /// The same, for what goes on: with the standing that it ends with.
+    ///
+    /// # Errors
+    /// As [`Identity::identify`].
+    pub async fn admit(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Admitted, Refused> {
         if !self.0.required {
-            return Ok(Caller::system());
+            return Ok(Admitted::lasting(Caller::system()));
         }
-        self.judge(credentials, from).await
+        self.examine(credentials, from).await
     }
 
     /// Who these credentials are, whether anybody must have some or not.
@@ -190,9 +215,13 @@ impl Identity {
     /// # Errors
     /// As [`Identity::identify`].
     pub async fn judge(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Caller, Refused> {
+        self.examine(credentials, from).await.map(|admitted| admitted.caller)
+    }
+
+    async fn examine(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Admitted, Refused> {
         let mut about = None;
         let (action, judged) = match credentials {
-            Credentials::None => return Ok(Caller::anonymous()),
+            Credentials::None => return Ok(Admitted::lasting(Caller::anonymous())),
             Credentials::Unreadable => (
                 Some("credentials"),
                 Err(refuse(
@@ -201,8 +230,12 @@ impl Identity {
             ),
             Credentials::Basic { login, password } => {
                 let account = self.log_in(login, password, from).await;
+                let admitted = account.map(|account| Admitted {
+                    caller: Caller::user(&account.login_name, &account.roles),
+                    standing: self.standing(Some(account), None, None),
+                });
                 // It was written down there.
-                (None, account.map(|account| Caller::user(&account.login_name, &account.roles)))
+                (None, admitted)
             }
             Credentials::Bearer(token) => (Some("token"), self.bearer(token, &mut about).await),
             Credentials::ApiKey(key) => (Some("api-key"), self.api_key(key, &mut about).await),
@@ -216,6 +249,16 @@ impl Identity {
             }
         }
         judged
+    }
+
+    fn standing(
+        &self,
+        account: Option<Arc<Account>>,
+        key: Option<Arc<ApiKey>>,
+        until: Option<Timestamp>,
+    ) -> Standing {
+        let (accounts, clock) = (self.0.accounts.clone(), Arc::clone(&self.0.clock));
+        Standing::on(Grounds { accounts, clock, account, key, until })
     }
 
     /// Begins what is to be written down, of somebody who is nobody yet.
@@ -349,7 +392,7 @@ impl Identity {
         self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(tag, (hash, now));
     }
 
-    async fn api_key(&self, text: &SecretString, about: &mut Option<String>) -> Result<Caller, Refused> {
+    async fn api_key(&self, text: &SecretString, about: &mut Option<String>) -> Result<Admitted, Refused> {
         let wrong = || refuse("The API key is unknown, revoked or expired");
         let (id, secret) = api_key::parse(text).ok_or_else(wrong)?;
         *about = Some(id.to_owned());
@@ -364,17 +407,20 @@ impl Identity {
             roles.retain(|role| role != ADMIN);
         }
         let caller = Caller::user(&account.login_name, &roles);
-        Ok(if key.scope == Scope::Read { caller.read_only() } else { caller })
+        let caller = if key.scope == Scope::Read { caller.read_only() } else { caller };
+        let until = key.expires_at;
+        Ok(Admitted { caller, standing: self.standing(Some(account), Some(key), until) })
     }
 
-    async fn bearer(&self, token: &SecretString, about: &mut Option<String>) -> Result<Caller, Refused> {
+    async fn bearer(&self, token: &SecretString, about: &mut Option<String>) -> Result<Admitted, Refused> {
         let wrong = |error: TokenError| match error {
             TokenError::Refused(reason) => refuse(&format!("The token is refused: {reason}")),
             TokenError::Unavailable(reason) => Refused::Store(Error::Unavailable(reason)),
         };
         let verified = self.0.tokens.verify(token).await.map_err(wrong)?;
         if !verified.own {
-            return Ok(Caller::user(&verified.subject, &verified.roles));
+            let caller = Caller::user(&verified.subject, &verified.roles);
+            return Ok(Admitted { caller, standing: self.standing(None, None, Some(verified.until)) });
         }
         // A token of this service's own says who; what they may do is what their account says now.
         *about = Some(verified.subject.clone());
@@ -384,7 +430,8 @@ impl Identity {
             .ok_or_else(|| {
                 refuse("The token is refused: its account was disabled, deleted, or got another password")
             })?;
-        Ok(Caller::user(&account.login_name, &account.roles))
+        let caller = Caller::user(&account.login_name, &account.roles);
+        Ok(Admitted { caller, standing: self.standing(Some(account), None, Some(verified.until)) })
     }
 
     /// A token for the owner of a login name and a password. It counts as a login also where the password is remembered.

@@ -3,6 +3,7 @@
 //! [`Identity`] turns [`Credentials`] into a [`Caller`]: accounts with passwords and API keys ([`accounts`]), and tokens
 //! ([`tokens`]). It knows nothing of how they come in: HTTP's layer is `ops/authenticate.rs`, KurrentDB's gate is
 //! `kurrentdb/listener.rs`. The [`Gate`] is the way from a caller to the store.
+//! What goes on for long ends when its caller's [`Standing`] is lost.
 
 pub mod accounts;
 pub mod api_key;
@@ -12,14 +13,16 @@ mod lockout;
 pub mod password;
 mod random;
 mod routes;
+mod standing;
 pub mod tokens;
 mod user_id;
 
 pub use accounts::Accounts;
 pub use credentials::Credentials;
-pub use identity::{Identity, Parts, Refused};
+pub use identity::{Admitted, Identity, Parts, Refused};
 pub use random::password as random_password;
 pub use routes::routes;
+pub use standing::{LOOK_EVERY, STANDING_LOST, Standing};
 pub use tokens::Tokens;
 pub use user_id::user_id_fault;
 

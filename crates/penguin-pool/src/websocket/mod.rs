@@ -29,7 +29,7 @@ pub use watch::{Watched, watch};
 
 use crate::{
     http::ApiError,
-    security::{Caller, Identity},
+    security::{Caller, Identity, Standing},
     streams::Streams,
 };
 use axum::{
@@ -193,7 +193,8 @@ async fn plain_health(
 ) -> Result<Response, ApiError> {
     upgrade::check_origin(request.headers(), &sockets.0.allowed_origins)?;
     let (response, connection) = upgrade::accept(&mut request)?;
-    let session = sockets.open(caller)?;
+    // How the service is is for everybody: whoever may hear it now may go on to hear it.
+    let session = sockets.open(caller, Standing::lasting())?;
     tokio::spawn(async move {
         let Some(io) = connection.established().await else { return };
         let io = Transport::new(io, Whose::Known(Arc::clone(&session)));

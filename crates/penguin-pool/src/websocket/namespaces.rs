@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     http::ApiError,
-    security::{Caller, Credentials, Identity},
+    security::{Admitted, Credentials, Identity},
 };
 use event_store::ErrorCode;
 use models::{SubscribeAnswer, UnsubscribeAnswer};
@@ -87,15 +87,16 @@ pub(super) fn streams(
         // Every connection has one: see `socket_io`.
         let session =
             socket.req_parts().extensions.get::<Arc<Session>>().ok_or_else(|| "no session".to_owned())?;
-        let caller = match &identity {
+        let admitted = match &identity {
             Some(identity) => known(identity, session, auth.ok()).await?,
-            None => session.caller.clone(),
+            None => by_handshake(session),
         };
         sessions.register(socket.id.as_str(), session);
         let (connected, connection) = watch::channel(false);
         socket.extensions.insert(Connected(Arc::new(connected)));
         // The reader does not hold the socket: the socket holds the reader, by its handlers.
-        let reader = Reader::new(library, Arc::clone(session), caller);
+        let reader = Reader::new(library, Arc::clone(session), admitted);
+        socket.extensions.insert(Reads(Arc::clone(&reader)));
         let subscriber = Arc::clone(&reader);
         let mut ready = connection.clone();
         socket.on(
@@ -141,6 +142,14 @@ pub(super) fn streams(
         if let Some(Connected(connected)) = socket.extensions.get::<Connected>() {
             connected.send_replace(true);
         }
+        if let Some(Reads(reader)) = socket.extensions.get::<Reads>() {
+            let parting = Arc::clone(&reader);
+            reader.when_lost(async move {
+                parting.done().await;
+                // One that is gone needs no parting.
+                let _ = socket.disconnect();
+            });
+        }
     };
     io.ns(STREAMS, greet.with(listen));
 }
@@ -161,18 +170,27 @@ impl<A: Adapter> FromMessageParts<A> for Answered {
 }
 
 /// Who connects, by the handshake or by what came with the connection; or why nobody is known.
-async fn known(identity: &Identity, session: &Session, auth: Option<Value>) -> Result<Caller, String> {
-    if session.caller.is_known() {
-        return Ok(session.caller.clone());
+async fn known(identity: &Identity, session: &Session, auth: Option<Value>) -> Result<Admitted, String> {
+    // What the handshake said may hold no longer: what comes now counts then.
+    if session.caller.is_known() && session.standing.holds() {
+        return Ok(by_handshake(session));
     }
     let token = auth.as_ref().and_then(|auth| auth.get("token")).and_then(Value::as_str);
     let credentials = token.map_or(Credentials::None, Credentials::token);
-    match identity.identify(&credentials, None).await {
-        Ok(caller) if caller.is_known() => Ok(caller),
+    match identity.admit(&credentials, None).await {
+        Ok(admitted) if admitted.caller.is_known() => Ok(admitted),
         Ok(_) => Err("authentication-failed: connect with auth: { token }, or send Authorization".to_owned()),
         Err(refused) => Err(format!("{}: {refused}", refused.code())),
     }
 }
+
+fn by_handshake(session: &Session) -> Admitted {
+    Admitted { caller: session.caller.clone(), standing: session.standing.clone() }
+}
+
+/// What a socket reads.
+#[derive(Debug, Clone)]
+struct Reads(Arc<Reader>);
 
 /// Where it is said that a socket is connected.
 #[derive(Debug, Clone)]

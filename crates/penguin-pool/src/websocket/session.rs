@@ -1,7 +1,7 @@
 //! Connections: their number, and how to find one by its id.
 
 use super::flow::Flow;
-use crate::security::Caller;
+use crate::security::{Caller, Standing};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
@@ -14,6 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) struct Session {
     pub(super) flow: Flow,
     pub(super) caller: Caller,
+    /// For what the caller was let in when the connection was opened.
+    pub(super) standing: Standing,
     known: OnceLock<Known>,
     _place: OwnedSemaphorePermit,
 }
@@ -57,10 +59,11 @@ impl Sessions {
     }
 
     /// A new connection of this caller, if there is a place.
-    pub(super) fn open(&self, caller: Caller) -> Option<Arc<Session>> {
+    pub(super) fn open(&self, caller: Caller, standing: Standing) -> Option<Arc<Session>> {
         let place = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
         metrics::gauge!("sockets_open").increment(1);
-        Some(Arc::new(Session { flow: Flow::default(), caller, known: OnceLock::new(), _place: place }))
+        let (flow, known) = (Flow::default(), OnceLock::new());
+        Some(Arc::new(Session { flow, caller, standing, known, _place: place }))
     }
 
     /// How many there may be.

@@ -7,7 +7,10 @@ use super::{
     transport::{Transport, Whose},
     upgrade,
 };
-use crate::{http::ApiError, security::Caller};
+use crate::{
+    http::ApiError,
+    security::{Caller, Standing},
+};
 use axum::{
     body::{Body, to_bytes},
     extract::{Request, State},
@@ -80,15 +83,16 @@ pub(super) async fn serve(
         upgrade::check_origin(request.headers(), &sockets.0.allowed_origins)?;
     }
     let asked = Asked::of(request.uri().query().unwrap_or_default());
+    let standing = request.extensions().get::<Standing>().cloned().unwrap_or_default();
     if asked.websocket && asked.well_formed && request.method() == Method::GET {
-        return websocket(&sockets, caller, &asked, request);
+        return websocket(&sockets, caller, standing, &asked, request);
     }
     // The library would take up a handshake by itself, past the limits and the flow here.
     request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
     request.extensions_mut().clear();
     match (asked.id, request.method().clone()) {
         (None, Method::GET) => {
-            let session = sockets.open(caller)?;
+            let session = sockets.open(caller, standing)?;
             request.extensions_mut().insert(session);
             answer(&sockets, request).await
         }
@@ -124,6 +128,7 @@ async fn answer(sockets: &Sockets, request: Request) -> Result<Response, ApiErro
 fn websocket(
     sockets: &Sockets,
     caller: Caller,
+    standing: Standing,
     asked: &Asked,
     mut request: Request,
 ) -> Result<Response, ApiError> {
@@ -133,7 +138,7 @@ fn websocket(
     let whose = match &asked.id {
         Some(id) => Whose::Later(sockets.0.sessions.clone(), id.clone()),
         None => {
-            let session = sockets.open(caller)?;
+            let session = sockets.open(caller, standing)?;
             opening.extensions_mut().insert(Arc::clone(&session));
             Whose::Known(session)
         }
@@ -150,11 +155,11 @@ fn websocket(
 
 impl Sockets {
     /// A new connection of this caller, if there is a place for one.
-    pub(super) fn open(&self, caller: Caller) -> Result<Arc<Session>, ApiError> {
+    pub(super) fn open(&self, caller: Caller, standing: Standing) -> Result<Arc<Session>, ApiError> {
         if self.0.ending.has_come() {
             return Err(event_store::Error::Closed.into());
         }
-        self.0.sessions.open(caller).ok_or_else(|| {
+        self.0.sessions.open(caller, standing).ok_or_else(|| {
             metrics::counter!("http_requests_refused_total", "reason" => "sockets").increment(1);
             let message = "As many sockets are open as the service takes; try again in 5 s";
             ApiError::new(ErrorCode::RateLimited, message).retry_after(5)

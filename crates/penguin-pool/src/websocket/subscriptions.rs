@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, Detail, ErrorBody, valid_text},
-    security::Caller,
+    security::{Admitted, Caller, STANDING_LOST, Standing},
     streams::{Feed, FeedFrame, FeedStart, Streams, StreamsError},
 };
 use event_store::{Clock, ErrorCode};
@@ -30,6 +30,7 @@ use std::{
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::AbortHandle,
+    time::timeout,
 };
 
 /// How many subscriptions one connection has at most.
@@ -37,6 +38,9 @@ pub(super) const MAX_PER_SOCKET: usize = 64;
 
 /// How many events are left out by a filter before the client is told how far the subscription has come.
 const CHECKPOINT_EVERY: u32 = 1000;
+
+/// How long the subscriptions of one who lost their standing may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What a packet has beside its body, at most.
 const ENVELOPE: usize = 64;
@@ -86,6 +90,7 @@ pub(super) struct Reader {
     library: Arc<Library>,
     session: Arc<Session>,
     caller: Caller,
+    standing: Standing,
     places: Arc<Semaphore>,
     shelf: Mutex<Shelf>,
 }
@@ -96,6 +101,8 @@ struct Shelf {
     last_id: u64,
     running: HashMap<String, Running>,
     gone: bool,
+    /// What waits for the caller's standing to be lost.
+    watching: Option<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -135,6 +142,7 @@ impl Progress {
 enum End {
     Failed(StreamsError),
     Closed,
+    StandingLost,
     Stalled,
     Gone,
 }
@@ -149,9 +157,35 @@ impl From<Unsent> for End {
 }
 
 impl Reader {
-    pub(super) fn new(library: Arc<Library>, session: Arc<Session>, caller: Caller) -> Arc<Self> {
+    pub(super) fn new(library: Arc<Library>, session: Arc<Session>, admitted: Admitted) -> Arc<Self> {
+        let Admitted { caller, standing } = admitted;
         let places = Arc::new(Semaphore::new(MAX_PER_SOCKET));
-        Arc::new(Self { library, session, caller, places, shelf: Mutex::default() })
+        Arc::new(Self { library, session, caller, standing, places, shelf: Mutex::default() })
+    }
+
+    /// Does something when the caller's standing is lost, unless the client goes before.
+    pub(super) fn when_lost(&self, then: impl Future<Output = ()> + Send + 'static) {
+        if !self.standing.may_end() {
+            return;
+        }
+        let lost = self.standing.lost();
+        let mut shelf = self.shelf();
+        if shelf.gone {
+            return;
+        }
+        let watching = tokio::spawn(async move {
+            lost.await;
+            then.await;
+        });
+        shelf.watching = Some(watching.abort_handle());
+    }
+
+    /// Waits until every subscription has said its last word, for as long as that may take; none begins after.
+    pub(super) async fn done(&self) {
+        let all = u32::try_from(MAX_PER_SOCKET).unwrap_or(u32::MAX);
+        if let Ok(Ok(places)) = timeout(LAST_WORDS, self.places.acquire_many(all)).await {
+            places.forget();
+        }
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -161,6 +195,9 @@ impl Reader {
     /// Takes a `subscribe`, or says why not. What it brings first was looked at: a stream that may not be read, or that
     /// was deleted for good, is refused here.
     pub(super) async fn subscribe(&self, request: &str) -> Result<Subscription, ApiError> {
+        if !self.standing.holds() {
+            return Err(standing_lost());
+        }
         let request: SubscribeRequest = valid_text(request)?;
         let target = Target::of(&request)?;
         let places = [self.place(&self.places)?, self.place(&self.library.places)?];
@@ -246,11 +283,13 @@ impl Reader {
         let end = tokio::select! {
             biased;
             () = stopped => End::Closed,
+            () = self.standing.lost() => End::StandingLost,
             end = delivery.all(&mut subscription, &mut progress) => end,
         };
         let (error, resume) = match end {
             End::Gone => return,
             End::Closed => (event_store::Error::Closed.into(), true),
+            End::StandingLost => (standing_lost(), true),
             End::Stalled => {
                 let message =
                     format!("Nothing was taken for {:?}; go on where `resume` says", delivery.patience);
@@ -285,6 +324,7 @@ impl Reader {
         let running = {
             let mut shelf = self.shelf();
             shelf.gone = true;
+            shelf.watching.take().iter().for_each(AbortHandle::abort);
             std::mem::take(&mut shelf.running)
         };
         running.values().for_each(Running::end);
@@ -310,6 +350,10 @@ impl Reader {
     pub(super) fn now(&self) -> DateTime {
         self.library.now()
     }
+}
+
+fn standing_lost() -> ApiError {
+    ApiError::new(ErrorCode::AuthenticationFailed, STANDING_LOST)
 }
 
 impl Running {

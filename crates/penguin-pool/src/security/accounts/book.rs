@@ -6,14 +6,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// All accounts and keys, as far as they were read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Book {
+pub(in crate::security) struct Book {
     accounts: BTreeMap<String, Arc<Account>>,
     keys: BTreeMap<String, Arc<ApiKey>>,
     last: Option<Revision>,
 }
 
 impl Book {
-    pub(super) fn account(&self, login_name: &str) -> Option<&Arc<Account>> {
+    pub(in crate::security) fn account(&self, login_name: &str) -> Option<&Arc<Account>> {
         self.accounts.get(login_name)
     }
 
@@ -21,7 +21,7 @@ impl Book {
         self.accounts.values()
     }
 
-    pub(super) fn key(&self, id: &str) -> Option<&Arc<ApiKey>> {
+    pub(in crate::security) fn key(&self, id: &str) -> Option<&Arc<ApiKey>> {
         self.keys.get(id)
     }
 

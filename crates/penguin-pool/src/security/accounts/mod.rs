@@ -17,7 +17,7 @@ use super::{
     password::Phc,
 };
 use crate::audit::{Audit, Deed};
-use book::Book;
+pub(super) use book::Book;
 use event_store::{
     Acl, Clock, Error, ErrorCode, ExpectedState, IdSource, Revision, StreamMetadata, StreamName, Timestamp,
 };
@@ -142,6 +142,24 @@ struct Known {
     whole: bool,
 }
 
+/// What is known of the stream, as it changes.
+pub(super) struct News(watch::Receiver<Known>);
+
+impl News {
+    /// What there is now.
+    pub(super) fn next(&mut self) -> Arc<Book> {
+        Arc::clone(&self.0.borrow_and_update().book)
+    }
+
+    /// Waits for a change of it.
+    pub(super) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody follows any more: the service ends, and what it opened with it.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// What a new account is to be.
 #[derive(Debug, Clone)]
 pub struct NewAccount {
@@ -207,6 +225,16 @@ impl Accounts {
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => Err(Error::Unavailable("accounts could not be read in time".to_owned())),
         }
+    }
+
+    /// What there is, as far as it was read.
+    pub(super) fn known(&self) -> Arc<Book> {
+        Arc::clone(&self.0.known.borrow().book)
+    }
+
+    /// What there is, and each change of it.
+    pub(super) fn news(&self) -> News {
+        News(self.0.known.clone())
     }
 
     /// The account of this name.

@@ -64,12 +64,13 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D:
 }
 
 impl Claims {
-    /// The subject and its roles, if all holds at the time `now`, in seconds since the Unix epoch.
+    /// The subject, its roles and when all this ends, if it holds at the time `now`. Times are in seconds since the Unix
+    /// epoch.
     pub(super) fn check(
         self,
         expected: &Expected<'_>,
         now: i64,
-    ) -> Result<(String, Vec<String>), &'static str> {
+    ) -> Result<(String, Vec<String>, i64), &'static str> {
         if self.iss.as_deref() != Some(expected.issuer) {
             return Err("it was issued by another");
         }
@@ -77,7 +78,8 @@ impl Claims {
             return Err("it is for another audience");
         }
         let Some(exp) = self.exp else { return Err("it does not say when it ends") };
-        if exp.saturating_add(LEEWAY) <= now {
+        let until = exp.saturating_add(LEEWAY);
+        if until <= now {
             return Err("it has expired");
         }
         if [self.nbf, self.iat].into_iter().flatten().any(|from| from.saturating_sub(LEEWAY) > now) {
@@ -91,6 +93,6 @@ impl Claims {
         if self.roles.len() > MOST_ROLES || !self.roles.iter().all(good) {
             return Err("its roles are too many, or no roles");
         }
-        Ok((subject, self.roles))
+        Ok((subject, self.roles, until))
     }
 }

@@ -15,7 +15,7 @@ pub use source::Source;
 use super::random;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use claims::{Claims, Expected};
-use event_store::Clock;
+use event_store::{Clock, Timestamp};
 use jsonwebtoken::{DecodingKey, EncodingKey, Validation};
 use keys::Key;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -51,6 +51,8 @@ pub struct Verified {
     pub own: bool,
     /// Of this service's own: which password of the account it was issued for.
     pub version: Option<String>,
+    /// From when on it is refused: when it ends, with the leeway for clocks that are off.
+    pub until: Timestamp,
 }
 
 /// A token that was just issued.
@@ -161,8 +163,9 @@ impl Tokens {
             _ => return Err(TokenError::Refused("nobody else's tokens are taken here")),
         };
         let version = claims.ver.clone().filter(|_| own);
-        let (subject, roles) = claims.check(&expected, now).map_err(TokenError::Refused)?;
-        Ok(Verified { subject, roles, own, version })
+        let (subject, roles, until) = claims.check(&expected, now).map_err(TokenError::Refused)?;
+        let until = Timestamp::from_millis(until.saturating_mul(1000));
+        Ok(Verified { subject, roles, own, version, until })
     }
 
     async fn signed_by_another(
