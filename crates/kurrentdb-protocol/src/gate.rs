@@ -2,8 +2,11 @@
 
 use base64::Engine as _;
 use event_store::{Capabilities, Error, ErrorCode, EventStore, ReadFrom, StreamName, SubscribeStream};
-use futures::StreamExt as _;
-use std::sync::Arc;
+use futures::{
+    StreamExt as _,
+    future::{BoxFuture, pending},
+};
+use std::{net::IpAddr, sync::Arc};
 
 /// What a call says of its caller: the `authorization` of its request.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -58,24 +61,51 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// Who comes to the gate.
+#[derive(Debug, Clone, Default)]
+pub struct Visitor {
+    /// What the call says of its caller.
+    pub credentials: Credentials,
+    /// Where its connection comes from, if that is known.
+    pub peer: Option<IpAddr>,
+    /// What it says of those that passed it on (`x-forwarded-for`), the last one last. Anybody can say that.
+    pub forwarded_for: Vec<String>,
+}
+
+/// What a visitor was let in to.
+pub struct Entry {
+    /// The store as they may use it.
+    pub store: Arc<dyn EventStore>,
+    /// Done when what they were let in for is lost: what goes on is to end then.
+    pub lost: BoxFuture<'static, ()>,
+}
+
+impl Entry {
+    /// A store for whoever is let in for good.
+    #[must_use]
+    pub fn lasting(store: Arc<dyn EventStore>) -> Self {
+        Self { store, lost: Box::pin(pending()) }
+    }
+}
+
 /// The one way from a call to the store.
 #[async_trait::async_trait]
 pub trait Gate: Send + Sync + std::fmt::Debug + 'static {
-    /// The store as the owner of these credentials may use it.
+    /// The store as this visitor may use it.
     ///
     /// # Errors
-    /// [`ErrorCode::AuthenticationFailed`] where they are needed and not good, [`ErrorCode::PermissionDenied`] where their
-    /// owner may not come in at all.
-    async fn enter(&self, credentials: &Credentials) -> Result<Arc<dyn EventStore>, ErrorCode>;
+    /// [`ErrorCode::AuthenticationFailed`] where credentials are needed and not good, [`ErrorCode::PermissionDenied`] where
+    /// their owner may not come in at all.
+    async fn enter(&self, visitor: &Visitor) -> Result<Entry, ErrorCode>;
 
-    /// Whether the owner of these credentials may come in, and read a stream, which need not be there. It is asked for each
+    /// Whether this visitor may come in, and read a stream, which need not be there. It is asked for each
     /// batch that somebody is sent by the node itself and not by a store that is bound to them.
     ///
     /// # Errors
     /// [`Refusal`].
-    async fn may_read(&self, credentials: &Credentials, stream: &StreamName) -> Result<(), Refusal> {
-        let store = self.enter(credentials).await.map_err(Refusal::Entrance)?;
-        may_follow(&*store, stream).await.map_err(Refusal::Store)
+    async fn may_read(&self, visitor: &Visitor, stream: &StreamName) -> Result<(), Refusal> {
+        let entry = self.enter(visitor).await.map_err(Refusal::Entrance)?;
+        may_follow(&*entry.store, stream).await.map_err(Refusal::Store)
     }
 
     /// What the store behind can do. Clients ask before they have said who they are.
@@ -112,11 +142,11 @@ pub struct OpenGate(pub Arc<dyn EventStore>);
 
 #[async_trait::async_trait]
 impl Gate for OpenGate {
-    async fn enter(&self, _: &Credentials) -> Result<Arc<dyn EventStore>, ErrorCode> {
-        Ok(Arc::clone(&self.0))
+    async fn enter(&self, _: &Visitor) -> Result<Entry, ErrorCode> {
+        Ok(Entry::lasting(Arc::clone(&self.0)))
     }
 
-    async fn may_read(&self, _: &Credentials, _: &StreamName) -> Result<(), Refusal> {
+    async fn may_read(&self, _: &Visitor, _: &StreamName) -> Result<(), Refusal> {
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The face: what a KurrentDB node says to its clients, over any event store, so that they work unchanged.
 //!
 //! [`Face`] speaks gRPC ([`grpc`]), and [`http`] is the node's HTTP interface. [`serve`] puts both on one port, HTTP/2
-//! without TLS and HTTP/1.1, as KurrentDB does. Neither decides who may ask: gRPC asks a [`Gate`] for every call, credentials
+//! and HTTP/1.1, as KurrentDB does, in plain or over whatever wires it is given ([`serve_over`]). Neither decides who may ask: gRPC asks a [`Gate`] for every call, credentials
 //! in, a store bound to their owner out; whoever serves the HTTP interface hands it a store that is bound already.
 //!
 //! Where to start reading: [`Face`], then `grpc/streams.rs` and `grpc/read.rs`.
@@ -17,8 +17,8 @@ mod users;
 
 pub use cluster::{Cluster, Member, MemberState};
 pub use face::{Face, FaceOptions, Limits, NodeService};
-pub use gate::{Credentials, Gate, OpenGate, Refusal};
-pub use serve::{Served, serve};
+pub use gate::{Credentials, Entry, Gate, OpenGate, Refusal, Visitor};
+pub use serve::{Served, Wire, Wires, serve, serve_over};
 pub use users::{NewUser, UserDetails, UserError, Users};
 
 /// The version of KurrentDB whose interface this is: clients compare it with the ones that brought a feature.

@@ -1,6 +1,6 @@
 //! The accounts of a node, as the face manages them: whoever keeps them decides who may.
 
-use crate::Credentials;
+use crate::Visitor;
 use event_store::{ErrorCode, Timestamp};
 
 /// What an account is to be.
@@ -53,33 +53,29 @@ pub enum UserError {
 #[async_trait::async_trait]
 pub trait Users: Send + Sync + std::fmt::Debug + 'static {
     /// Makes an account.
-    async fn create(&self, by: &Credentials, user: NewUser) -> Result<(), UserError>;
+    async fn create(&self, by: &Visitor, user: NewUser) -> Result<(), UserError>;
 
     /// Changes an account's name for people and its groups, and its password if one is given.
-    async fn update(&self, by: &Credentials, user: NewUser) -> Result<(), UserError>;
+    async fn update(&self, by: &Visitor, user: NewUser) -> Result<(), UserError>;
 
     /// Deletes an account.
-    async fn delete(&self, by: &Credentials, login_name: &str) -> Result<(), UserError>;
+    async fn delete(&self, by: &Visitor, login_name: &str) -> Result<(), UserError>;
 
     /// Lets an account in, or no longer.
-    async fn set_enabled(&self, by: &Credentials, login_name: &str, enabled: bool) -> Result<(), UserError>;
+    async fn set_enabled(&self, by: &Visitor, login_name: &str, enabled: bool) -> Result<(), UserError>;
 
     /// One account, or all where no name is given.
-    async fn details(
-        &self,
-        by: &Credentials,
-        login_name: Option<&str>,
-    ) -> Result<Vec<UserDetails>, UserError>;
+    async fn details(&self, by: &Visitor, login_name: Option<&str>) -> Result<Vec<UserDetails>, UserError>;
 
     /// Gives an account another password for whoever knows the one it has.
     async fn change_password(
         &self,
-        by: &Credentials,
+        by: &Visitor,
         login_name: &str,
         current: &str,
         new: &str,
     ) -> Result<(), UserError>;
 
     /// Gives an account another password.
-    async fn reset_password(&self, by: &Credentials, login_name: &str, new: &str) -> Result<(), UserError>;
+    async fn reset_password(&self, by: &Visitor, login_name: &str, new: &str) -> Result<(), UserError>;
 }

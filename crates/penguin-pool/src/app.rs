@@ -413,17 +413,21 @@ impl Service {
         let upkeep = [tokio::spawn(upkeep), tokio::spawn(api.watch)];
         let patience = parts.config.settings.shutdown_timeout.get();
         let context = Context { clock: Arc::clone(&parts.clock), ids: Arc::clone(&parts.ids) };
+        let tls = listeners.tls;
         let serve = |listener, router| {
-            tokio::spawn(server::serve(listener, router, context.clone(), lifecycle.clone(), patience))
+            let (tls, context) = (tls.clone(), context.clone());
+            tokio::spawn(server::serve(listener, tls, router, context, lifecycle.clone(), patience))
         };
         let mut servers = vec![serve(listeners.http, api.router)];
         servers.extend(listeners.sockets.map(|listener| serve(listener, api.sockets_router)));
         lifecycle.advance(Phase::Running);
-        api.uptime.start(address, sockets_address)?;
+        api.uptime.start(address, sockets_address, tls.as_ref())?;
         let identity = api.identity;
         let face = kurrentdb::Parts {
             gate: api.gate,
             identity: Some(identity.clone()),
+            proxies: parts.config.settings.trusted_proxies.clone(),
+            tls,
             clock: parts.clock,
             ids: parts.ids,
             origins: parts.config.settings.allowed_origins.clone(),
@@ -467,6 +471,12 @@ impl Service {
     #[must_use]
     pub const fn sockets_address(&self) -> SocketAddr {
         self.sockets_address
+    }
+
+    /// Whether it speaks TLS, on all its ports.
+    #[must_use]
+    pub const fn speaks_tls(&self) -> bool {
+        self.face.tls.is_some()
     }
 
     /// What finds out who calls.

@@ -3,11 +3,11 @@
 use crate::{
     app::{self, KeysUnopened, Parts, Service},
     cli::{Failure, FailureCode},
-    config::{AuthMode, Config, DataDir, EventStoreKind, Host, Origins},
+    config::{AuthMode, Config, DataDir, EventStoreKind, Host, Origins, Proxies},
     kurrentdb::{self, Listening, Wanted},
     ops::{Phase, logging, metrics::Metrics},
     security::{Gate, Identity, accounts::AccountError},
-    server::{self, End, Listeners},
+    server::{self, End, Listeners, Tls},
     status::SERVICE,
     store::{self, Unopened},
 };
@@ -39,10 +39,14 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     let _ = Metrics::begin(clock.clone());
     // From here on a signal no longer kills the process at once, so that no store is left half open.
     let mut signals = Signals::listen()?;
+    let tls = Tls::open(&config.settings, clock.clone())
+        .await
+        .map_err(|message| Failure { code: FailureCode::Settings, message })?;
     let host = config.settings.host.clone();
     let listeners = Listeners::bind(&config.settings)
         .await
-        .map_err(|(name, port, error)| unbindable(name, &host, port, &error))?;
+        .map_err(|(name, port, error)| unbindable(name, &host, port, &error))?
+        .with_tls(tls);
     let face = match kurrentdb::wanted(&config) {
         Wanted::At(host, port) => {
             Some(server::bind(&host, port).await.map_err(|e| unbindable_face(&host, port, &e))?)
@@ -94,12 +98,13 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     if !open {
         tokio::spawn(first_admin(service.identity().clone()));
     }
-    let url = format!("http://{}", service.address());
+    let tls = service.speaks_tls();
+    let url = format!("{}://{}", if tls { "https" } else { "http" }, service.address());
     tracing::info!(
         %url,
         docs = format!("{url}/api/docs"),
         sockets = %service.sockets_address(),
-        kurrentdb = face.map(connection_string),
+        kurrentdb = face.map(|address| connection_string(address, tls)),
         store,
         data = data_shown(&data),
         environment,
@@ -173,10 +178,18 @@ pub async fn serve_kurrentdb(
     let opened = store::open_embedded(data, clock.clone(), ids.clone()).await;
     let store = opened.map_err(|e| unopenable(data, e.into()))?;
     let gate = Gate::new(Arc::clone(&store));
-    let origins = Origins::default();
-    let parts = kurrentdb::Parts { gate, identity: None, clock, ids, origins, patience: ALONE_PATIENCE };
+    let parts = kurrentdb::Parts {
+        gate,
+        identity: None,
+        proxies: Proxies::default(),
+        tls: None,
+        clock,
+        ids,
+        origins: Origins::default(),
+        patience: ALONE_PATIENCE,
+    };
     let listening = Listening::start(listener, parts)?;
-    ready(&connection_string(listening.address()))?;
+    ready(&connection_string(listening.address(), false))?;
     signals.next().await;
     tokio::spawn(async move {
         signals.next().await;
@@ -187,8 +200,8 @@ pub async fn serve_kurrentdb(
 }
 
 /// How KurrentDB's clients are told where a node is.
-fn connection_string(address: SocketAddr) -> String {
-    format!("kurrentdb://{address}?tls=false")
+fn connection_string(address: SocketAddr, tls: bool) -> String {
+    format!("kurrentdb://{address}?tls={tls}")
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

@@ -2,13 +2,23 @@
 
 mod refused;
 mod stalled;
+mod tls;
+mod wire;
+
+pub use tls::{LOOK_EVERY, Spoken, Tls};
+pub(crate) use wire::{Wire, take};
 
 use crate::{
     config::{Host, Settings},
     http::Context,
     ops::{Lifecycle, Phase},
 };
-use axum::{Router, body::Body, extract::ConnectInfo};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderName, HeaderValue},
+};
 use hyper::{Request, body::Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -17,20 +27,13 @@ use hyper_util::{
         graceful::{GracefulConnection, GracefulShutdown},
     },
 };
-use refused::Refused;
-use stalled::Stalled;
+use refused::{Refused, not_in_plain};
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tower::Service as _;
 
 /// How long a connection may take to send a request's head, and stay open without one.
 const IDLE: Duration = Duration::from_secs(75);
-/// How long a client may take nothing of what is sent to it.
-const STALLED: Duration = Duration::from_secs(60);
 /// How many HTTP connections a listener serves at one time. Those beyond wait in the system's queue until others end; a
 /// connection that became a socket is counted by the sockets' own limits instead.
 const MOST_CONNECTIONS: usize = 10_000;
@@ -50,6 +53,8 @@ pub struct Listeners {
     pub http: TcpListener,
     /// For sockets alone, where they have a port of their own.
     pub sockets: Option<TcpListener>,
+    /// What is spoken over all of them, and over KurrentDB's protocol's as well; in plain without.
+    pub tls: Option<Tls>,
 }
 
 impl Listeners {
@@ -62,7 +67,13 @@ impl Listeners {
         let http = bound("HTTP_PORT", settings.http_port).await?;
         let apart = settings.ws_port == 0 || settings.ws_port != settings.http_port;
         let sockets = if apart { Some(bound("WS_PORT", settings.ws_port).await?) } else { None };
-        Ok(Self { http, sockets })
+        Ok(Self { http, sockets, tls: None })
+    }
+
+    /// The same, spoken over by TLS if there is one.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 }
 
@@ -90,19 +101,28 @@ impl End {
 /// What cannot be read as a request is answered with an id and a time of the context's.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     context: Context,
     lifecycle: Lifecycle,
     patience: Duration,
 ) -> End {
-    serve_at_most(MOST_CONNECTIONS, listener, router, context, lifecycle, patience).await
+    let serving = Serving { tls, router, context };
+    serve_at_most(MOST_CONNECTIONS, listener, serving, lifecycle, patience).await
+}
+
+/// What a connection is served with.
+#[derive(Debug, Clone)]
+struct Serving {
+    tls: Option<Tls>,
+    router: Router,
+    context: Context,
 }
 
 async fn serve_at_most(
     most: usize,
     listener: TcpListener,
-    router: Router,
-    context: Context,
+    serving: Serving,
     lifecycle: Lifecycle,
     patience: Duration,
 ) -> End {
@@ -122,10 +142,23 @@ async fn serve_at_most(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = graceful.watch(connection(stream, peer, router.clone(), context.clone()));
+                let (serving, watcher) = (serving.clone(), graceful.watcher());
+                let draining = lifecycle.reached(Phase::Draining);
                 connections.spawn(async move {
                     let _place = place;
-                    if let Err(error) = connection.await {
+                    let Serving { tls, context, .. } = &serving;
+                    let taken = take(stream, tls.as_ref(), Spoken::Http, || not_in_plain(context));
+                    let wire = tokio::select! {
+                        biased;
+                        wire = taken => wire,
+                        // Nobody asked anything yet.
+                        () = draining => return,
+                    };
+                    let ended = match wire {
+                        Ok(wire) => watcher.watch(connection(wire, peer, serving)).await,
+                        Err(error) => Err(error.into()),
+                    };
+                    if let Err(error) = ended {
                         tracing::trace!(%peer, %error, "a connection ended early");
                     }
                 });
@@ -145,22 +178,30 @@ async fn serve_at_most(
 }
 
 fn connection(
-    stream: TcpStream,
+    wire: Wire,
     peer: SocketAddr,
-    router: Router,
-    context: Context,
+    Serving { tls, router, context }: Serving,
 ) -> impl GracefulConnection<Error = Box<dyn Error + Send + Sync>> + Send + 'static {
-    // An answer is written at once; waiting for more to send with it would only delay it.
-    let _ = stream.set_nodelay(true);
+    let secret = tls.is_some();
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        if secret {
+            came_by_tls(&mut request);
+        }
         router.clone().call(request.map(Body::new))
     });
     let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
     server.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     // An upgraded connection is its socket's from then on, and no longer waited for here.
-    let stream = Refused::new(Stalled::new(stream, STALLED), context);
+    let stream = Refused::new(wire, context);
     server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
+}
+
+/// Says of a request that it came by TLS, as a proxy before the service would, unless one did: links lead where the caller
+/// came from.
+fn came_by_tls<B>(request: &mut Request<B>) {
+    const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    request.headers_mut().entry(PROTO).or_insert(HeaderValue::from_static("https"));
 }
 
 /// A connection that was gone before it was taken is nobody's trouble. With no file descriptors left, waiting for some
@@ -177,7 +218,10 @@ async fn after_failed_accept(error: &io::Error) {
 mod tests {
     use super::*;
     use test_support::MockClock;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
 
     const GENEROUS: Duration = Duration::from_secs(30);
 
@@ -201,7 +245,8 @@ mod tests {
         let lifecycle = Lifecycle::new();
         let context =
             Context { clock: Arc::new(MockClock::new()), ids: Arc::new(test_support::SeededIds::new(1)) };
-        let serving = tokio::spawn(serve_at_most(1, listener, router, context, lifecycle.clone(), GENEROUS));
+        let serving = Serving { tls: None, router, context };
+        let serving = tokio::spawn(serve_at_most(1, listener, serving, lifecycle.clone(), GENEROUS));
         let mut first = ask(address).await;
         answered(&mut first).await;
         let mut second = ask(address).await;

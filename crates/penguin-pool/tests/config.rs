@@ -241,6 +241,17 @@ fn the_server_is_what_all_settings_together_say() {
 }
 
 #[test]
+fn a_certificate_is_of_no_use_without_its_key() {
+    for (there, missing) in [("TLS_CERT", "TLS_KEY"), ("TLS_KEY", "TLS_CERT")] {
+        let text = refusal(&[(there, "/etc/penguin-pool/some.pem")]);
+        assert!(text.starts_with(&format!("{there}: {missing} is not set")), "{text}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let both = with(empty.path(), &[("TLS_CERT", "cert.pem"), ("TLS_KEY", "key.pem")]).unwrap();
+    assert_eq!(both.settings.tls_key.as_deref(), Some("key.pem"));
+}
+
+#[test]
 fn staging_and_mainnet_refuse_the_default_password_and_memory_is_not_for_mainnet() {
     let empty = tempfile::tempdir().unwrap();
     with(empty.path(), &[("KURRENTDB_PASSWORD", "changeit")]).unwrap();

@@ -4,7 +4,7 @@ use event_store::{Clock, EventStore, RandomIds, SystemClock};
 use penguin_pool::{
     app::{self, Parts, Service},
     config::{Config, EventStoreKind, Inputs},
-    server::{End, Listeners},
+    server::{End, Listeners, Tls},
     store,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,7 +22,7 @@ pub struct Builder {
 /// A service that runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct TestService {
-    /// Where it listens: `http://127.0.0.1:{port}`.
+    /// Where it listens: `http://127.0.0.1:{port}`; `https` with `TLS_CERT`, whose certificate `client` does not know.
     pub url: String,
     /// A client that follows no redirects and keeps connections alive.
     pub client: reqwest::Client,
@@ -75,12 +75,13 @@ impl Builder {
                 store::open(&config, Arc::clone(&self.clock), ids.clone()).await.expect("an opened store")
             }
         };
-        let listeners = Listeners::bind(&config.settings).await.expect("free ports");
+        let tls = Tls::open(&config.settings, Arc::clone(&self.clock)).await.expect("a good certificate");
+        let listeners = Listeners::bind(&config.settings).await.expect("free ports").with_tls(tls);
         let keys = app::open_keys(&config.settings).await.expect("good keys");
         let parts = Parts { config, store, keys, clock: self.clock, ids };
         let service = Service::start(listeners, parts).await.expect("a started service");
         TestService {
-            url: format!("http://{}", service.address()),
+            url: format!("{}://{}", if service.speaks_tls() { "https" } else { "http" }, service.address()),
             client: reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
                 .build()

@@ -30,8 +30,9 @@ pub(crate) async fn authority(mut request: Request, next: Next) -> Response {
     let named = request.uri().authority().map(|a| (a.host().to_owned(), a.port_u16()));
     if let Some((host, port)) = named {
         // An authority without a port came by the scheme's own.
+        let own = if request.uri().scheme_str() == Some("https") { 443 } else { 80 };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        request.extensions_mut().insert(Authority { host, port: port.unwrap_or(80) });
+        request.extensions_mut().insert(Authority { host, port: port.unwrap_or(own) });
     }
     next.run(request).await
 }

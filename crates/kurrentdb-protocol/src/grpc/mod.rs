@@ -23,9 +23,10 @@ mod users;
 mod v2;
 mod v2_errors;
 
-use crate::{Cluster, Credentials, Face, face::Node};
-use axum::{Router, middleware, routing::any_service};
+use crate::{Cluster, Credentials, Entry, Face, Visitor, face::Node};
+use axum::{Router, extract::ConnectInfo, middleware, routing::any_service};
 use event_store::EventStore;
+use futures::TryFutureExt as _;
 use proto::{
     event_store::client::{
         gossip::gossip_server::GossipServer, monitoring::monitoring_server::MonitoringServer,
@@ -36,8 +37,11 @@ use proto::{
     },
     kurrentdb::protocol::v2::streams::streams_service_server::StreamsServiceServer,
 };
-use std::sync::Arc;
-use tonic::{Status, metadata::MetadataMap};
+use std::{net::SocketAddr, sync::Arc};
+use tonic::{
+    Request, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
 
 /// All services of a node. What it does not serve is answered `UNIMPLEMENTED`, with a message that says what is not.
 pub(crate) fn router(face: &Face) -> Router {
@@ -65,7 +69,7 @@ pub(crate) fn router(face: &Face) -> Router {
             PersistentSubscriptionsServer::new(node()).max_decoding_message_size(most),
         )
         .fallback_service(any_service(tower::service_fn(layers::not_served)))
-        .layer(middleware::from_fn_with_state(Arc::clone(&face.node.pending), upload::counted))
+        .layer(middleware::from_fn_with_state(Arc::clone(&face.node.pending), upload::watched))
         .layer(middleware::from_fn(layers::explained))
         .layer(middleware::from_fn(layers::deadline))
         .layer(middleware::from_fn(layers::authority))
@@ -83,17 +87,21 @@ impl std::ops::Deref for Services {
 }
 
 impl Services {
-    /// The store as the caller may use it.
-    async fn store(&self, metadata: &MetadataMap) -> Result<Arc<dyn EventStore>, Status> {
-        if *self.closing.borrow() {
-            return Err(status::closing());
+    /// What the caller is let in to. The request is looked at before anything is waited for: its messages cannot be shared.
+    fn enter<'a, T>(
+        &'a self,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<Entry, Status>> + Send + use<'a, T> {
+        let (visitor, led) = (Self::visitor(request), self.led(request.metadata()));
+        async move {
+            if *self.closing.borrow() {
+                return Err(status::closing());
+            }
+            if let Some(cluster) = led.filter(|cluster| !cluster.leads()) {
+                return Err(status::not_leader(cluster.leader()));
+            }
+            self.options.gate.enter(&visitor).await.map_err(status::refused)
         }
-        if let Some(cluster) = self.led(metadata)
-            && !cluster.leads()
-        {
-            return Err(status::not_leader(cluster.leader()));
-        }
-        self.options.gate.enter(&Self::credentials(metadata)).await.map_err(status::refused)
     }
 
     /// The cluster whose leader alone may answer this call; nothing if this node may whatever it is.
@@ -104,9 +112,28 @@ impl Services {
         self.options.cluster.as_ref().filter(|_| asked)
     }
 
-    /// What a call says of its caller.
-    fn credentials(metadata: &MetadataMap) -> Credentials {
-        let header = metadata.get("authorization").map(tonic::metadata::MetadataValue::as_encoded_bytes);
-        Credentials::from_header(header)
+    /// The store as the caller may use it, for what is answered at once.
+    fn store<'a, T>(
+        &'a self,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<Arc<dyn EventStore>, Status>> + Send + use<'a, T> {
+        self.enter(request).map_ok(|entry| entry.store)
+    }
+
+    /// Who makes a call.
+    fn visitor<T>(request: &Request<T>) -> Visitor {
+        let metadata = request.metadata();
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let forwarded_for = metadata.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
+        Visitor {
+            credentials: Credentials::from_header(
+                metadata.get("authorization").map(MetadataValue::as_encoded_bytes),
+            ),
+            peer: peer.map(|peer| peer.0.ip()),
+            forwarded_for: forwarded_for
+                .flat_map(|line| line.split(','))
+                .map(|hop| hop.trim().to_owned())
+                .collect(),
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     status,
     subscription::until_closed,
 };
+use crate::Entry;
 use event_store::EventStore;
 use futures::{StreamExt, stream, stream::BoxStream};
 use std::{sync::Arc, time::Duration};
@@ -23,7 +24,7 @@ impl Monitoring for Services {
     type StatsStream = BoxStream<'static, Result<StatsResp, Status>>;
 
     async fn stats(&self, request: Request<StatsReq>) -> Result<Response<Self::StatsStream>, Status> {
-        let store = self.store(request.metadata()).await?;
+        let Entry { store, lost } = self.enter(&request).await?;
         let permit = Arc::clone(&self.subscriptions)
             .try_acquire_owned()
             .map_err(|_| status::exhausted("Maximum subscriptions reached"))?;
@@ -38,7 +39,7 @@ impl Monitoring for Services {
                 Some((services.figures(&*store).await, (answered + 1, permit)))
             }
         });
-        Ok(Response::new(until_closed(figures, self.closing.subscribe()).boxed()))
+        Ok(Response::new(until_closed(figures, self.closing.subscribe(), lost).boxed()))
     }
 }
 

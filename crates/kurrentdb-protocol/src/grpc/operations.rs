@@ -7,11 +7,11 @@ use super::{
         ScavengeResp, SetNodePriorityReq, StartScavengeReq, StopScavengeReq, operations_server::Operations,
     },
 };
-use tonic::{Request, Response, Status, metadata::MetadataMap};
+use tonic::{Request, Response, Status};
 
 impl Services {
-    async fn cannot<T>(&self, metadata: &MetadataMap, why: &str) -> Result<Response<T>, Status> {
-        self.store(metadata).await?;
+    async fn cannot<A, T>(&self, request: Request<A>, why: &str) -> Result<Response<T>, Status> {
+        self.store(&request).await?;
         Err(Status::unimplemented(why))
     }
 }
@@ -22,33 +22,33 @@ impl Operations for Services {
         &self,
         request: Request<StartScavengeReq>,
     ) -> Result<Response<ScavengeResp>, Status> {
-        self.cannot(request.metadata(), "this node does not scavenge").await
+        self.cannot(request, "this node does not scavenge").await
     }
 
     async fn stop_scavenge(
         &self,
         request: Request<StopScavengeReq>,
     ) -> Result<Response<ScavengeResp>, Status> {
-        self.cannot(request.metadata(), "this node does not scavenge: there is none to stop").await
+        self.cannot(request, "this node does not scavenge: there is none to stop").await
     }
 
     async fn shutdown(&self, request: Request<()>) -> Result<Response<()>, Status> {
-        self.cannot(request.metadata(), "this node is stopped by the process that it is a part of").await
+        self.cannot(request, "this node is stopped by the process that it is a part of").await
     }
 
     async fn merge_indexes(&self, request: Request<()>) -> Result<Response<()>, Status> {
-        self.cannot(request.metadata(), "this node's index needs no merging").await
+        self.cannot(request, "this node's index needs no merging").await
     }
 
     async fn resign_node(&self, request: Request<()>) -> Result<Response<()>, Status> {
-        self.cannot(request.metadata(), "this node is alone: nobody could lead in its place").await
+        self.cannot(request, "this node is alone: nobody could lead in its place").await
     }
 
     async fn set_node_priority(&self, request: Request<SetNodePriorityReq>) -> Result<Response<()>, Status> {
-        self.cannot(request.metadata(), "this node is alone: it has no priority").await
+        self.cannot(request, "this node is alone: it has no priority").await
     }
 
     async fn restart_persistent_subscriptions(&self, request: Request<()>) -> Result<Response<()>, Status> {
-        self.restart_groups(request.metadata()).await.map(Response::new)
+        self.restart_groups(request).await.map(Response::new)
     }
 }

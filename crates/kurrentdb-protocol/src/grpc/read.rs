@@ -7,6 +7,7 @@ use super::{
     status,
     streams::Responses,
 };
+use crate::Entry;
 use event_store::{
     Direction, Error, EventFilter, EventStore, FilterBy, Position, ReadAll, ReadFrom, ReadStream,
     ResolvedEvent, Revision, StreamName,
@@ -309,15 +310,11 @@ pub(crate) fn respond(content: read_resp::Content) -> ReadResp {
 
 impl Services {
     /// Answers any `Read`: a page, or a subscription.
-    pub(crate) async fn read(
-        &self,
-        store: Arc<dyn EventStore>,
-        request: ReadReq,
-    ) -> Result<Responses, Status> {
+    pub(crate) async fn read(&self, entry: Entry, request: ReadReq) -> Result<Responses, Status> {
         let request = Request::parse(request)?;
         match request.kind {
-            Kind::Page { .. } => read(store, request).await,
-            Kind::Subscription => self.subscribe(store, request).await,
+            Kind::Page { .. } => read(entry.store, request).await,
+            Kind::Subscription => self.subscribe(entry, request).await,
         }
     }
 }

@@ -9,8 +9,9 @@ use super::{
     status,
     subscription::until,
 };
-use event_store::Deleted;
-use futures::{StreamExt as _, stream::BoxStream};
+use crate::Entry;
+use event_store::{Deleted, ErrorCode};
+use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use tonic::{Request, Response, Status, Streaming};
 
 /// What a read or a subscription answers.
@@ -22,31 +23,31 @@ impl Streams for Services {
     type BatchAppendStream = BoxStream<'static, Result<BatchAppendResp, Status>>;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
-        let store = self.store(request.metadata()).await?;
         let led = self.led(request.metadata()).cloned();
-        let answers = Services::read(self, store, request.into_inner()).await?;
+        let entry = self.enter(&request).await?;
+        let answers = Services::read(self, entry, request.into_inner()).await?;
         Ok(Response::new(match led {
             Some(cluster) => {
                 let leader = cluster.clone();
-                until(answers, cluster.deposed(), move || status::not_leader(leader.leader())).boxed()
+                until(answers, cluster.deposed().map(move |()| status::not_leader(leader.leader()))).boxed()
             }
             None => answers,
         }))
     }
 
     async fn append(&self, request: Request<Streaming<AppendReq>>) -> Result<Response<AppendResp>, Status> {
-        let store = self.store(request.metadata()).await?;
+        let store = self.store(&request).await?;
         Services::append(self, &*store, request.into_inner()).await.map(Response::new)
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        let store = self.store(request.metadata()).await?;
+        let store = self.store(&request).await?;
         let (stream, expected) = convert::write_options(request.into_inner().options.as_ref())?;
         store.delete(&stream, expected).await.map(deleted).map_err(|e| status::of(&e))
     }
 
     async fn tombstone(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        let store = self.store(request.metadata()).await?;
+        let store = self.store(&request).await?;
         let (stream, expected) = convert::write_options(request.into_inner().options.as_ref())?;
         store.tombstone(&stream, expected).await.map(deleted).map_err(|e| status::of(&e))
     }
@@ -55,8 +56,10 @@ impl Streams for Services {
         &self,
         request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
-        let store = self.store(request.metadata()).await?;
-        Ok(Response::new(Services::batch_append(self, store, request.into_inner())))
+        let Entry { store, lost } = self.enter(&request).await?;
+        let answers = Services::batch_append(self, store, request.into_inner());
+        let lost = lost.map(|()| status::refused(ErrorCode::AuthenticationFailed));
+        Ok(Response::new(until(answers, lost).boxed()))
     }
 }
 

@@ -7,24 +7,17 @@ use super::{
     status,
     streams::Responses,
 };
-use event_store::{
-    Clock, EventStore, Position, Revision, SubscribeAll, SubscribeStream, SubscriptionMessage,
-};
-use futures::{StreamExt, stream};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use crate::Entry;
+use event_store::{Clock, ErrorCode, Position, Revision, SubscribeAll, SubscribeStream, SubscriptionMessage};
+use futures::{FutureExt, Stream, StreamExt, future::ready, stream};
+use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::Status;
 
 impl Services {
     /// Begins a subscription. It holds one of the node's permits until it ends or its client goes away.
-    pub(crate) async fn subscribe(
-        &self,
-        store: Arc<dyn EventStore>,
-        request: Request,
-    ) -> Result<Responses, Status> {
+    pub(crate) async fn subscribe(&self, entry: Entry, request: Request) -> Result<Responses, Status> {
+        let Entry { store, lost } = entry;
         let permit = Arc::clone(&self.subscriptions)
             .try_acquire_owned()
             .map_err(|_| status::exhausted("Maximum subscriptions reached"))?;
@@ -58,7 +51,7 @@ impl Services {
             subscription_id: self.options.ids.next_id().to_string(),
         }));
         let begun = stream::iter([Ok(confirmation)]).chain(answers);
-        Ok(until_closed(begun, self.closing.subscribe()).boxed())
+        Ok(until_closed(begun, self.closing.subscribe(), lost).boxed())
     }
 }
 
@@ -92,40 +85,37 @@ fn answer(
     })
 }
 
-/// The same stream, ended with `UNAVAILABLE` when the node closes.
+/// The same stream, ended with `UNAVAILABLE` when the node closes, and with `UNAUTHENTICATED` when what its caller was let in
+/// for is lost.
 pub(crate) fn until_closed<T: Send + 'static>(
-    messages: impl futures::Stream<Item = Result<T, Status>> + Send + 'static,
+    messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
     mut closing: watch::Receiver<bool>,
-) -> impl futures::Stream<Item = Result<T, Status>> + Send + 'static {
-    let closed = async move {
-        // An error means that the node is gone, which is as closed as it gets.
-        let _ = closing.wait_for(|closing| *closing).await;
+    lost: impl Future<Output = ()> + Send + 'static,
+) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
+    let end = async move {
+        tokio::select! {
+            biased;
+            // An error means that the node is gone, which is as closed as it gets.
+            _ = closing.wait_for(|closing| *closing) => status::closing(),
+            () = lost => status::refused(ErrorCode::AuthenticationFailed),
+        }
     };
-    until(messages, closed, status::closing)
+    until(messages, end)
 }
 
-/// The same stream, ended for this reason when that comes.
+/// The same stream until it says its first error, or until the end, which is then said. What comes to its own end is not
+/// ended by anything.
 pub(crate) fn until<T: Send + 'static>(
-    messages: impl futures::Stream<Item = Result<T, Status>> + Send + 'static,
-    ending: impl Future<Output = ()> + Send + 'static,
-    why: impl FnOnce() -> Status + Send + 'static,
-) -> impl futures::Stream<Item = Result<T, Status>> + Send + 'static {
-    let ended_so = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&ended_so);
-    let ending = async move {
-        ending.await;
-        told.store(true, Ordering::Relaxed);
-    };
-    let end = stream::once(async move { ended_so.load(Ordering::Relaxed).then(|| Err(why())) });
+    messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    end: impl Future<Output = Status> + Send + 'static,
+) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
+    let end = end.boxed().shared();
+    let last = end.clone();
+    let last = stream::once(async move { last.now_or_never().map(Err) }).filter_map(ready);
     let mut ended = false;
-    messages
-        .take_until(ending)
-        // What came to its own end is not ended by anything.
-        .chain(end.filter_map(futures::future::ready))
-        // Of a stream that ended with its own error, that error is the last word.
-        .take_while(move |message| {
-            let go_on = !ended;
-            ended = message.is_err();
-            futures::future::ready(go_on)
-        })
+    messages.take_until(end).chain(last).take_while(move |message| {
+        let go_on = !ended;
+        ended = message.is_err();
+        ready(go_on)
+    })
 }

@@ -34,7 +34,7 @@ impl Services {
 macro_rules! done {
     ($services:ident, $request:ident, |$users:ident, $by:ident, $options:ident| $deed:expr, $answer:expr) => {{
         let $users = $services.users()?;
-        let $by = Services::credentials($request.metadata());
+        let $by = Services::visitor(&$request);
         let $options = asked($request.into_inner().options)?;
         $deed.await.map_err(failed)?;
         Ok(Response::new($answer))
@@ -83,7 +83,7 @@ impl Users for Services {
 
     async fn details(&self, request: Request<DetailsReq>) -> Result<Response<Self::DetailsStream>, Status> {
         let users = self.users()?;
-        let by = Self::credentials(request.metadata());
+        let by = Self::visitor(&request);
         let name =
             request.into_inner().options.map(|options| options.login_name).filter(|name| !name.is_empty());
         let found = users.details(&by, name.as_deref()).await.map_err(failed)?;

@@ -37,7 +37,7 @@ impl StreamsService for Services {
         &self,
         request: Request<Streaming<AppendRequest>>,
     ) -> Result<Response<AppendSessionResponse>, Status> {
-        let store = self.store(request.metadata()).await?;
+        let store = self.store(&request).await?;
         let mut messages = request.into_inner();
         let mut writes = Writes::new(self);
         while let Some(message) = messages.message().await? {
@@ -71,7 +71,7 @@ impl StreamsService for Services {
         &self,
         request: Request<AppendRecordsRequest>,
     ) -> Result<Response<AppendRecordsResponse>, Status> {
-        let store = self.store(request.metadata()).await?;
+        let store = self.store(&request).await?;
         let request = request.into_inner();
         if request.records.is_empty() {
             return Err(Failure::NoRequests.status());

@@ -5,7 +5,7 @@ use event_store::{Capabilities, ErrorCode, EventStore};
 use futures::StreamExt;
 use kurrentdb::Error;
 use kurrentdb_protocol::{
-    Credentials, Gate, KURRENTDB_VERSION, Limits,
+    Credentials, Entry, Gate, KURRENTDB_VERSION, Limits, Visitor,
     grpc::proto::event_store::client::{
         gossip::{gossip_client::GossipClient, member_info::State},
         monitoring::{StatsReq, monitoring_client::MonitoringClient},
@@ -145,10 +145,11 @@ struct OneUser(Arc<dyn EventStore>);
 
 #[tonic::async_trait]
 impl Gate for OneUser {
-    async fn enter(&self, credentials: &Credentials) -> Result<Arc<dyn EventStore>, ErrorCode> {
-        match credentials {
+    async fn enter(&self, visitor: &Visitor) -> Result<Entry, ErrorCode> {
+        assert!(visitor.peer.is_some_and(|peer| peer.is_loopback()), "{visitor:?}");
+        match &visitor.credentials {
             Credentials::Basic { user, password } if user == "ann" && password == "s3cret" => {
-                Ok(Arc::clone(&self.0))
+                Ok(Entry::lasting(Arc::clone(&self.0)))
             }
             Credentials::Basic { user, .. } if user == "bob" => Err(ErrorCode::PermissionDenied),
             _ => Err(ErrorCode::AuthenticationFailed),

@@ -35,7 +35,7 @@ pub(crate) fn measure(words: u64) {
             let uptime = uptime(&store);
             let began = SystemClock.monotonic();
             let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-            uptime.start(nowhere, nowhere).unwrap();
+            uptime.start(nowhere, nowhere, None).unwrap();
             // Refused for as long as the streams are read.
             let summary = loop {
                 if let Ok(summary) = uptime.summary(Hours::ALL).await {

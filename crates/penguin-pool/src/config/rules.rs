@@ -14,6 +14,7 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
         memory_in_public,
         check_in_time,
         one_ring,
+        certificate_and_key,
         auth_in_public,
         tokens_of_others,
     ];
@@ -116,6 +117,18 @@ fn one_ring(config: &Config) -> Option<String> {
     let settings = &config.settings;
     (settings.encryption_key.is_some() && settings.encryption_key_file.is_some())
         .then(|| "ENCRYPTION_KEY: ENCRYPTION_KEY_FILE is set as well; write one of them".to_owned())
+}
+
+/// A certificate is of no use without its key, and in plain nobody means to serve who writes one of them.
+fn certificate_and_key(config: &Config) -> Option<String> {
+    let (name, missing) = match (&config.settings.tls_cert, &config.settings.tls_key) {
+        (Some(_), None) => ("TLS_CERT", "TLS_KEY"),
+        (None, Some(_)) => ("TLS_KEY", "TLS_CERT"),
+        _ => return None,
+    };
+    Some(format!(
+        "{name}: {missing} is not set, and TLS needs both; write {missing} as well, or none of them"
+    ))
 }
 
 /// Where others than its makers reach it, everybody would be the service itself.

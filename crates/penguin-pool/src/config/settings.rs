@@ -16,6 +16,11 @@ settings! {
     http_port: u16 = "HTTP_PORT", Preset::Always("3001");
     /// The second port of sockets; they are served on `HTTP_PORT` too. 0 takes a free one.
     ws_port: u16 = "WS_PORT", Preset::Always("3002");
+    /// The file of the certificate, in PEM and followed by those that vouch for it, that makes every port speak TLS: HTTP,
+    /// sockets and KurrentDB's protocol. `TLS_KEY` belongs to it. Both files are looked at again every ten seconds.
+    tls_cert: Option<String> = "TLS_CERT", Preset::Unset;
+    /// The file of that certificate's private key, in PEM and not encrypted.
+    tls_key: Option<String> = "TLS_KEY", Preset::Unset;
     /// Where events are kept: `embedded` (in `DATA_DIR`) or `kurrentdb` (a server or cluster).
     event_store: EventStoreKind = "EVENT_STORE", Preset::Always("embedded");
     /// The directory of the embedded store, and of the read models, which can be made anew on either store. `:memory:` keeps

@@ -2,20 +2,39 @@
 
 use super::users::Managed;
 use crate::{
-    config::{Config, EventStoreKind, Host, Origins},
-    ops::headers,
-    security::{self, Caller, Gate, Identity, Refused, Right},
+    config::{Config, EventStoreKind, Host, Origins, Proxies},
+    ops::{
+        headers,
+        rate_limit::{caller, caller_behind},
+    },
+    security::{self, Admitted, Caller, Gate, Identity, Refused, Right, Standing},
+    server::{self, Spoken, Tls},
 };
 use axum::{
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
-use event_store::{Capabilities, Clock, ErrorCode, EventStore, IdSource, StreamName};
-use kurrentdb_protocol::{Credentials, Face, FaceOptions, Limits, Refusal, Served, Users, http};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use event_store::{Capabilities, Clock, ErrorCode, IdSource, StreamName};
+use kurrentdb_protocol::{
+    Credentials, Entry, Face, FaceOptions, Limits, Refusal, Served, Users, Visitor, Wire, Wires, http,
+};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+/// What is said to whoever speaks in plain where TLS is on.
+const NOT_IN_PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    connection: close\r\ncontent-length: 55\r\n\r\nThis port speaks TLS: connect with tls=true, or https.\n";
 
 /// Where the protocol is to be served, by the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +64,10 @@ pub struct Parts {
     pub gate: Gate,
     /// Finds out who calls; without it everybody is the service itself: an insecure node, as KurrentDB calls it.
     pub identity: Option<Identity>,
+    /// The proxies that are believed when they say for whom they ask.
+    pub proxies: Proxies,
+    /// What is spoken over its connections; in plain without.
+    pub tls: Option<Tls>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
@@ -55,24 +78,43 @@ pub struct Parts {
     pub patience: Duration,
 }
 
+/// What connections are taken up with.
+#[derive(Debug)]
+struct Taken(Option<Tls>);
+
+#[async_trait::async_trait]
+impl Wires for Taken {
+    async fn take(&self, stream: TcpStream) -> io::Result<Box<dyn Wire>> {
+        let wire = server::take(stream, self.0.as_ref(), Spoken::Node, || NOT_IN_PLAIN.into()).await?;
+        Ok(Box::new(wire))
+    }
+
+    fn are_secret(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 /// Lets in whom identity knows.
 #[derive(Debug)]
 struct Entrance {
     gate: Gate,
     identity: Option<Identity>,
+    proxies: Proxies,
 }
 
 impl Entrance {
-    /// Who these credentials are.
-    async fn caller(&self, credentials: &Credentials) -> Result<Caller, ErrorCode> {
-        let Some(identity) = &self.identity else { return Ok(Caller::system()) };
-        let caller = identity.identify(&understood(credentials), None).await.map_err(|refused| {
+    /// Who these credentials are, which come from there.
+    async fn admit(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Admitted, ErrorCode> {
+        let Some(identity) = &self.identity else {
+            return Ok(Admitted { caller: Caller::system(), standing: Standing::lasting() });
+        };
+        let admitted = identity.admit(&understood(credentials), from).await.map_err(|refused| {
             if let Refused::Store(error) = &refused {
                 tracing::warn!(%error, "nobody can be told apart now");
             }
             refused.code()
         })?;
-        if caller.is_known() { Ok(caller) } else { Err(ErrorCode::AuthenticationFailed) }
+        if admitted.caller.is_known() { Ok(admitted) } else { Err(ErrorCode::AuthenticationFailed) }
     }
 }
 
@@ -81,8 +123,12 @@ impl Entrance {
 async fn show(State(entrance): State<Arc<Entrance>>, mut request: Request, next: Next) -> Response {
     if !matches!(request.uri().path(), "/health/live" | "/info" | "/ping" | "/gossip") {
         let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        match entrance.caller(&Credentials::from_header(header)).await {
-            Ok(caller) => _ = request.extensions_mut().insert(http::StoreOf(entrance.gate.bind(&caller))),
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        let from = peer.map(|peer| caller(peer, request.headers(), &entrance.proxies));
+        match entrance.admit(&Credentials::from_header(header), from).await {
+            Ok(Admitted { caller, .. }) => {
+                _ = request.extensions_mut().insert(http::StoreOf(entrance.gate.bind(&caller)));
+            }
             Err(code) => {
                 let status =
                     StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -97,18 +143,26 @@ async fn show(State(entrance): State<Arc<Entrance>>, mut request: Request, next:
 
 #[async_trait::async_trait]
 impl kurrentdb_protocol::Gate for Entrance {
-    async fn enter(&self, credentials: &Credentials) -> Result<Arc<dyn EventStore>, ErrorCode> {
-        Ok(self.gate.bind(&self.caller(credentials).await?))
+    async fn enter(&self, visitor: &Visitor) -> Result<Entry, ErrorCode> {
+        let Admitted { caller, standing } =
+            self.admit(&visitor.credentials, from(visitor, &self.proxies)).await?;
+        Ok(Entry { store: self.gate.bind(&caller), lost: Box::pin(standing.lost()) })
     }
 
-    async fn may_read(&self, credentials: &Credentials, stream: &StreamName) -> Result<(), Refusal> {
-        let caller = self.caller(credentials).await.map_err(Refusal::Entrance)?;
+    async fn may_read(&self, visitor: &Visitor, stream: &StreamName) -> Result<(), Refusal> {
+        let admitted = self.admit(&visitor.credentials, from(visitor, &self.proxies)).await;
+        let Admitted { caller, .. } = admitted.map_err(Refusal::Entrance)?;
         self.gate.require(&caller, stream, Right::Read).await.map_err(Refusal::Store)
     }
 
     fn capabilities(&self) -> Capabilities {
         self.gate.bind(&Caller::system()).capabilities()
     }
+}
+
+/// Where a visitor comes from.
+pub(super) fn from(visitor: &Visitor, proxies: &Proxies) -> Option<IpAddr> {
+    visitor.peer.map(|peer| caller_behind(peer, &visitor.forwarded_for, proxies))
 }
 
 /// The same credentials, in the service's words.
@@ -148,14 +202,17 @@ impl Listening {
             accounts: parts.identity.as_ref().is_some_and(Identity::is_required),
         });
         let own = Some(parts.gate.bind(&Caller::system()));
-        let entrance = Arc::new(Entrance { gate: parts.gate, identity: parts.identity.clone() });
+        let (identity, proxies) = (parts.identity.clone(), parts.proxies.clone());
+        let entrance = Arc::new(Entrance { gate: parts.gate, identity, proxies });
         // A browser's preflight brings no credentials, and which methods there are is told to everybody.
         let known = node.clone();
         let node = node
             .layer(from_fn_with_state(Arc::clone(&entrance), show))
             .layer(headers::cors(&parts.origins))
             .layer(from_fn_with_state(known, headers::options));
-        let users = parts.identity.clone().map(|identity| Arc::new(Managed(identity)) as Arc<dyn Users>);
+        let managed =
+            |identity| Arc::new(Managed { identity, proxies: parts.proxies.clone() }) as Arc<dyn Users>;
+        let users = parts.identity.clone().map(managed);
         let options = FaceOptions {
             own,
             users,
@@ -167,7 +224,9 @@ impl Listening {
             // A stop that is dropped is a stop.
             let _ = stopped.await;
         };
-        let serving = kurrentdb_protocol::serve(listener, Face::new(options), node, parts.patience, told);
+        let wires = Arc::new(Taken(parts.tls));
+        let face = Face::new(options);
+        let serving = kurrentdb_protocol::serve_over(wires, listener, face, node, parts.patience, told);
         Ok(Self { address, stop, served: tokio::spawn(serving) })
     }
 

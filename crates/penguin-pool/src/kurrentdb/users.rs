@@ -1,12 +1,16 @@
 //! The accounts of the service, as KurrentDB's clients manage them: the same ones that log in over HTTP.
 
-use crate::security::{
-    ADMIN, Caller, Identity, Refused,
-    accounts::{Account, AccountError, NewAccount},
-    password::{self, PasswordError, Phc},
+use super::listener::{from, understood};
+use crate::{
+    config::Proxies,
+    security::{
+        ADMIN, Caller, Identity, Refused,
+        accounts::{Account, AccountError, NewAccount},
+        password::{self, PasswordError, Phc},
+    },
 };
 use event_store::ErrorCode;
-use kurrentdb_protocol::{Credentials, NewUser, UserDetails, UserError, Users};
+use kurrentdb_protocol::{NewUser, UserDetails, UserError, Users, Visitor};
 use secrecy::SecretString;
 use std::sync::Arc;
 
@@ -15,13 +19,17 @@ const ADMINS: &str = "$admins";
 
 /// The accounts, for whom they may be.
 #[derive(Debug)]
-pub(super) struct Managed(pub(super) Identity);
+pub(super) struct Managed {
+    pub(super) identity: Identity,
+    pub(super) proxies: Proxies,
+}
 
 type Result<T> = std::result::Result<T, UserError>;
 
 impl Managed {
-    async fn caller(&self, by: &Credentials) -> Result<Caller> {
-        let caller = self.0.identify(&super::listener::understood(by), None).await.map_err(refused)?;
+    async fn caller(&self, by: &Visitor) -> Result<Caller> {
+        let credentials = understood(&by.credentials);
+        let caller = self.identity.identify(&credentials, from(by, &self.proxies)).await.map_err(refused)?;
         if caller.is_known() {
             return Ok(caller);
         }
@@ -30,7 +38,7 @@ impl Managed {
     }
 
     /// The caller, if they may manage accounts. That they may not is written down; what they do is, by the accounts.
-    async fn admin(&self, by: &Credentials, action: &'static str, login_name: &str) -> Result<Caller> {
+    async fn admin(&self, by: &Visitor, action: &'static str, login_name: &str) -> Result<Caller> {
         let caller = self.caller(by).await?;
         if caller.is_admin() && caller.may_write() {
             return Ok(caller);
@@ -39,16 +47,16 @@ impl Managed {
     }
 
     fn denied(&self, caller: &Caller, action: &'static str, login_name: &str) -> UserError {
-        self.0.note_denied(caller, action, login_name);
+        self.identity.note_denied(caller, action, login_name);
         denied()
     }
 
     async fn hash(&self, password: String) -> Result<Phc> {
         let password = SecretString::from(password);
-        if let Some(fault) = password::fault(&password, self.0.shortest_password()) {
+        if let Some(fault) = password::fault(&password, self.identity.shortest_password()) {
             return Err(UserError::Refused(ErrorCode::ValidationFailed, fault));
         }
-        self.0.passwords().hash(password).await.map_err(|e: PasswordError| refused(e.into()))
+        self.identity.passwords().hash(password).await.map_err(|e: PasswordError| refused(e.into()))
     }
 }
 
@@ -93,17 +101,17 @@ fn told(account: &Account) -> UserDetails {
 
 #[async_trait::async_trait]
 impl Users for Managed {
-    async fn create(&self, by: &Credentials, user: NewUser) -> Result<()> {
+    async fn create(&self, by: &Visitor, user: NewUser) -> Result<()> {
         let by = self.admin(by, "create-account", &user.login_name).await?;
         let hash = self.hash(user.password).await?;
         let NewUser { login_name, full_name, groups, .. } = NewUser { password: String::new(), ..user };
         let account = NewAccount { login_name, full_name, roles: roles(groups), hash };
-        self.0.accounts().create(account, by.id()).await.map_err(failed)
+        self.identity.accounts().create(account, by.id()).await.map_err(failed)
     }
 
-    async fn update(&self, by: &Credentials, user: NewUser) -> Result<()> {
+    async fn update(&self, by: &Visitor, user: NewUser) -> Result<()> {
         let by = self.admin(by, "update-account", &user.login_name).await?;
-        let accounts = self.0.accounts();
+        let accounts = self.identity.accounts();
         let hash = if user.password.is_empty() { None } else { Some(self.hash(user.password).await?) };
         let updated =
             accounts.update(&user.login_name, Some(user.full_name), Some(roles(user.groups)), by.id());
@@ -114,23 +122,23 @@ impl Users for Managed {
         }
     }
 
-    async fn delete(&self, by: &Credentials, login_name: &str) -> Result<()> {
+    async fn delete(&self, by: &Visitor, login_name: &str) -> Result<()> {
         let by = self.admin(by, "delete-account", login_name).await?;
-        self.0.accounts().delete(login_name, by.id()).await.map_err(failed)
+        self.identity.accounts().delete(login_name, by.id()).await.map_err(failed)
     }
 
-    async fn set_enabled(&self, by: &Credentials, login_name: &str, enabled: bool) -> Result<()> {
+    async fn set_enabled(&self, by: &Visitor, login_name: &str, enabled: bool) -> Result<()> {
         let action = if enabled { "enable-account" } else { "disable-account" };
         let by = self.admin(by, action, login_name).await?;
-        self.0.accounts().set_enabled(login_name, enabled, by.id()).await.map_err(failed)
+        self.identity.accounts().set_enabled(login_name, enabled, by.id()).await.map_err(failed)
     }
 
-    async fn details(&self, by: &Credentials, login_name: Option<&str>) -> Result<Vec<UserDetails>> {
+    async fn details(&self, by: &Visitor, login_name: Option<&str>) -> Result<Vec<UserDetails>> {
         let by = self.caller(by).await?;
         if !by.is_admin() && login_name != Some(by.id()) {
             return Err(self.denied(&by, "read-account", login_name.unwrap_or("$all")));
         }
-        let all = self.0.accounts().all().await.map_err(|e| refused(e.into()))?;
+        let all = self.identity.accounts().all().await.map_err(|e| refused(e.into()))?;
         match login_name {
             None => Ok(all.iter().map(|account| told(account)).collect()),
             Some(name) => match all.iter().find(|account| account.login_name == name) {
@@ -140,35 +148,30 @@ impl Users for Managed {
         }
     }
 
-    async fn change_password(
-        &self,
-        by: &Credentials,
-        login_name: &str,
-        current: &str,
-        new: &str,
-    ) -> Result<()> {
+    async fn change_password(&self, by: &Visitor, login_name: &str, current: &str, new: &str) -> Result<()> {
+        let from = from(by, &self.proxies);
         let by = self.caller(by).await?;
         // Who guesses at another's password does so under the same lock-out as who logs in.
         if !(by.is_admin() || by.id() == login_name) || !by.may_write() {
             return Err(self.denied(&by, "set-password", login_name));
         }
         let known: Option<Arc<Account>> =
-            self.0.accounts().find(login_name).await.map_err(|e| refused(e.into()))?;
+            self.identity.accounts().find(login_name).await.map_err(|e| refused(e.into()))?;
         if known.is_none() {
             return Err(UserError::NotFound(login_name.to_owned()));
         }
         let current = SecretString::from(current);
-        self.0.log_in(login_name, &current, None).await.map_err(|error| match error {
+        self.identity.log_in(login_name, &current, from).await.map_err(|error| match error {
             Refused::Credentials(_) => denied(),
             other => refused(other),
         })?;
         let hash = self.hash(new.to_owned()).await?;
-        self.0.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
+        self.identity.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
     }
 
-    async fn reset_password(&self, by: &Credentials, login_name: &str, new: &str) -> Result<()> {
+    async fn reset_password(&self, by: &Visitor, login_name: &str, new: &str) -> Result<()> {
         let by = self.admin(by, "set-password", login_name).await?;
         let hash = self.hash(new.to_owned()).await?;
-        self.0.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
+        self.identity.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
     }
 }

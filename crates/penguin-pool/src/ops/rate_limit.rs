@@ -65,14 +65,22 @@ fn seconds(time: Duration) -> u64 {
 
 /// The address that a request comes from: of those that the trusted proxies passed on, the last that is not one of them.
 pub(crate) fn caller(peer: IpAddr, headers: &HeaderMap, proxies: &Proxies) -> IpAddr {
-    let trusted = |ip: IpAddr| proxies.0.iter().any(|network| network.contains(ip));
-    let mut caller = peer;
-    if proxies.0.is_empty() || !trusted(peer) {
-        return caller;
+    if proxies.0.is_empty() {
+        return peer;
     }
     let lines = headers.get_all("x-forwarded-for");
     let hops: Vec<&str> = lines.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
-    for hop in hops.into_iter().rev() {
+    caller_behind(peer, &hops, proxies)
+}
+
+/// The same of a request that says to have come by these hops, the last one last.
+pub(crate) fn caller_behind(peer: IpAddr, hops: &[impl AsRef<str>], proxies: &Proxies) -> IpAddr {
+    let trusted = |ip: IpAddr| proxies.0.iter().any(|network| network.contains(ip));
+    let mut caller = peer;
+    if !trusted(peer) {
+        return caller;
+    }
+    for hop in hops.iter().rev().map(AsRef::as_ref) {
         let Ok(ip) = hop.trim().parse() else { break };
         caller = ip;
         if !trusted(ip) {

@@ -72,21 +72,35 @@ impl<T: AsyncWrite + Unpin> Refused<T> {
         if lines.contains("x-request-id:") || !lines.contains("content-length: 0") {
             return None;
         }
-        let (id, body) = outside(&self.context, |id| {
-            let body = serde_json::to_string(&ApiError::new(code, message).body());
-            (id.as_str().to_owned(), body.unwrap_or_default())
-        });
         let kept = lines.split("\r\n").filter(|line| !line.starts_with("content-length:"));
         let kept: String = kept.flat_map(|line| [line, "\r\n"]).collect();
-        let length = body.len();
-        Some(
-            format!(
-                "{kept}content-type: application/json\r\ncontent-length: {length}\r\n\
-                 x-content-type-options: nosniff\r\nx-request-id: {id}\r\n\r\n{body}"
-            )
-            .into(),
-        )
+        Some(with_body(&kept, &self.context, code, message))
     }
+}
+
+/// What is said in plain to whoever speaks in plain where TLS is on.
+pub(super) fn not_in_plain(context: &Context) -> Vec<u8> {
+    let message = "This port speaks TLS: use https:// or wss://";
+    with_body(
+        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n",
+        context,
+        ErrorCode::ValidationFailed,
+        message,
+    )
+}
+
+/// An answer with the body that every error has. `head` is its first lines, each with its end.
+fn with_body(head: &str, context: &Context, code: ErrorCode, message: &str) -> Vec<u8> {
+    let (id, body) = outside(context, |id| {
+        let body = serde_json::to_string(&ApiError::new(code, message).body());
+        (id.as_str().to_owned(), body.unwrap_or_default())
+    });
+    let length = body.len();
+    format!(
+        "{head}content-type: application/json\r\ncontent-length: {length}\r\n\
+         x-content-type-options: nosniff\r\nx-request-id: {id}\r\n\r\n{body}"
+    )
+    .into()
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Refused<T> {

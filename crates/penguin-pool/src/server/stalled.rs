@@ -14,7 +14,7 @@ use tokio::{
 /// A connection whose writes fail with `TimedOut` once the other end has taken not one byte for so long. Reading is as it
 /// was: a client that has nothing to say may be silent.
 #[derive(Debug)]
-pub(super) struct Stalled<T> {
+pub(crate) struct Stalled<T> {
     connection: T,
     patience: Duration,
     /// Runs while a write waits.

@@ -10,12 +10,13 @@ use super::{
     target::{Kind, Target},
     watch::{
         Check, HttpCheck, KurrentDbCheck, Pace, Patience, Request, SocketIoCheck, StoreCheck, TcpCheck,
-        Watcher, client,
+        Watcher, client, own_client,
     },
 };
 use crate::{
     config::Settings,
     security::{Caller, Gate},
+    server::Tls,
 };
 use event_store::{Clock, IdSource};
 use models::DateTime;
@@ -160,14 +161,15 @@ impl Uptime {
         })
     }
 
-    /// Begins to follow, to record and to watch. `http` and `sockets` are where this process listens.
+    /// Begins to follow, to record and to watch. `http` and `sockets` are where this process listens, and `tls` is what is
+    /// spoken there.
     ///
     /// # Errors
     /// A sentence if no HTTP client can be made.
-    pub fn start(&self, http: SocketAddr, sockets: SocketAddr) -> Result<(), String> {
-        let (http, sockets) = (reachable(http), reachable(sockets));
+    pub fn start(&self, http: SocketAddr, sockets: SocketAddr, tls: Option<&Tls>) -> Result<(), String> {
+        let own = Own { http: reachable(http), sockets: reachable(sockets), tls };
         let checks: Result<Vec<_>, _> =
-            self.board.services().iter().map(|s| self.check_of(&s.target.kind, http, sockets)).collect();
+            self.board.services().iter().map(|s| self.check_of(&s.target.kind, &own)).collect();
         let checks = checks?;
         let services = self.board.services().iter().zip(&checks);
         let listeners = services.filter(|(s, _)| matches!(s.target.kind, Kind::OwnHttp | Kind::OwnWebsocket));
@@ -218,13 +220,14 @@ impl Uptime {
         keepers.spawn(async move { recorder.run().await });
     }
 
-    fn check_of(&self, kind: &Kind, http: SocketAddr, sockets: SocketAddr) -> Result<Arc<dyn Check>, String> {
+    fn check_of(&self, kind: &Kind, own: &Own<'_>) -> Result<Arc<dyn Check>, String> {
         Ok(match kind {
             Kind::OwnHttp => {
-                let url = format!("http://{http}/health");
-                Arc::new(HttpCheck { client: client(false)?, url, status: Some(200) })
+                let scheme = if own.tls.is_some() { "https" } else { "http" };
+                let url = format!("{scheme}://{}/health", own.http);
+                Arc::new(HttpCheck { client: own_client(own.tls)?, url, status: Some(200) })
             }
-            Kind::OwnWebsocket => Arc::new(SocketIoCheck(sockets)),
+            Kind::OwnWebsocket => Arc::new(SocketIoCheck::new(own.sockets, own.tls)?),
             Kind::Store => Arc::<StoreCheck>::clone(&self.store_check),
             Kind::Http { url, status } => {
                 Arc::new(HttpCheck { client: client(true)?, url: url.clone(), status: *status })
@@ -285,6 +288,13 @@ impl Uptime {
     pub(super) fn now(&self) -> DateTime {
         DateTime::from_millis(self.clock.now().millis())
     }
+}
+
+/// Where this process listens, and what is spoken there.
+struct Own<'a> {
+    http: SocketAddr,
+    sockets: SocketAddr,
+    tls: Option<&'a Tls>,
 }
 
 async fn end(mut tasks: JoinSet<()>) {

@@ -176,3 +176,31 @@ async fn the_nodes_http_asks_for_credentials_where_kurrentdb_does() {
         assert_eq!(known.status(), 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn who_guesses_is_locked_out_by_their_address() {
+    let mut bed = Bed::on(&[("TRUSTED_PROXIES", "127.0.0.1")], None).await;
+    bed.add("ada", &["admin"]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = bed.service.service.serve_kurrentdb(listener).unwrap();
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let attempt = async |from: &str, login: &str| {
+        let mut request = Request::new(());
+        request.metadata_mut().insert("authorization", login.parse().unwrap());
+        request.metadata_mut().insert("x-forwarded-for", from.parse().unwrap());
+        OperationsClient::new(channel.clone()).shutdown(request).await.unwrap_err().code()
+    };
+    let (wrong, right) = ("Basic YWRhOndyb25n", "Basic YWRhOmNvcnJlY3QtaG9yc2U=");
+    for _ in 0..5 {
+        assert_eq!(attempt("10.0.0.1", wrong).await, Code::Unauthenticated);
+    }
+    assert_eq!(attempt("10.0.0.1", right).await, Code::ResourceExhausted);
+    assert_eq!(attempt("10.0.0.2", right).await, Code::Unimplemented, "another address is let in");
+    // The node's HTTP interface is under the same lock.
+    let get = |from: &str| {
+        let url = format!("http://{address}/stats");
+        bed.service.client.get(url).basic_auth("ada", Some("wrong")).header("x-forwarded-for", from)
+    };
+    assert_eq!(get("10.0.0.1").send().await.unwrap().status(), 429);
+    assert_eq!(get("10.0.0.2").send().await.unwrap().status(), 401);
+}

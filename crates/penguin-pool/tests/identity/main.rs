@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
 mod bed;
+mod ends;
 mod face;
 mod http;
 mod limits;

@@ -8,7 +8,7 @@ use event_store_embedded::{Engine, Options};
 use penguin_pool::{
     app::{self, Parts},
     catalogue::{self, Catalogue, Place},
-    config::{Config, Inputs, Origins},
+    config::{Config, Inputs, Origins, Proxies},
     kurrentdb::{self, Listening},
     ops::{Lifecycle, Phase},
     security::{
@@ -146,13 +146,15 @@ async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -
     let lifecycle = Lifecycle::new();
     let api = app::api(&parts, catalogue, address, address.port(), &lifecycle).unwrap();
     lifecycle.advance(Phase::Running);
-    api.uptime.start(address, address).unwrap();
+    api.uptime.start(address, address, None).unwrap();
     let service = api.router.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async { axum::serve(listener, service).await });
     tokio::spawn(api.watch);
     let of_face = kurrentdb::Parts {
         gate: api.gate,
         identity: Some(api.identity.clone()),
+        proxies: Proxies::default(),
+        tls: None,
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
         origins: Origins::default(),

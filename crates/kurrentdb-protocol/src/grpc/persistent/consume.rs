@@ -14,7 +14,7 @@ use super::{
     may_consume, parse, unread, user,
 };
 use crate::{
-    Credentials, Gate, Refusal,
+    Entry, Gate, Refusal, Visitor,
     persistent::{Action, Delivery, GroupError, GroupKey, Handle, Joining},
 };
 use event_store::StreamName;
@@ -44,7 +44,8 @@ pub(super) async fn consume(
     services: &Services,
     request: Request<Streaming<ReadReq>>,
 ) -> Result<BoxStream<'static, Result<ReadResp, Status>>, Status> {
-    let store = services.store(request.metadata()).await?;
+    let visitor = Services::visitor(&request);
+    let Entry { store, lost } = services.enter(&request).await?;
     let (metadata, _, mut messages) = request.into_parts();
     let Some(first) = messages.message().await? else { return Ok(stream::empty().boxed()) };
     let Opening { key, slots, form } = parse::opening(first)?;
@@ -65,7 +66,7 @@ pub(super) async fn consume(
         })),
     };
     let gate = Arc::clone(&services.options.gate);
-    let rights = Rights { gate, credentials: Services::credentials(&metadata), streams, key: key.clone() };
+    let rights = Rights { gate, visitor, streams, key: key.clone() };
     // All of this goes with the stream: then the group knows that the consumer is gone.
     let held = (permit, joined.present, Listening(heard));
     let sent =
@@ -87,13 +88,13 @@ pub(super) async fn consume(
         .chain(sent.flatten().map(move |delivery| delivery.map(|delivery| appeared(delivery, form))))
         .chain(dropped);
     // What was refused is the last word.
-    Ok(until_closed(answers, services.closing.subscribe()).boxed())
+    Ok(until_closed(answers, services.closing.subscribe(), lost).boxed())
 }
 
 /// What a consumer must be able to do for as long as it is sent something.
 struct Rights {
     gate: Arc<dyn Gate>,
-    credentials: Credentials,
+    visitor: Visitor,
     /// The streams that it must be able to read.
     streams: Vec<StreamName>,
     key: GroupKey,
@@ -102,7 +103,7 @@ struct Rights {
 impl Rights {
     async fn hold(&self) -> Result<(), Status> {
         for stream in &self.streams {
-            self.gate.may_read(&self.credentials, stream).await.map_err(|refusal| match refusal {
+            self.gate.may_read(&self.visitor, stream).await.map_err(|refusal| match refusal {
                 Refusal::Entrance(code) => status::refused(code),
                 Refusal::Store(error) => unread(&error, &self.key),
             })?;

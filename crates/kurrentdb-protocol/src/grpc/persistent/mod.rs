@@ -34,7 +34,7 @@ impl PersistentSubscriptions for Services {
     type ReadStream = BoxStream<'static, Result<ReadResp, Status>>;
 
     async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Status> {
-        let by = self.manager(request.metadata()).await?;
+        let by = self.manager(&request).await?;
         let definition = parse::definition(request.into_inner().options, true)?;
         let key = definition.key();
         self.change(key, move |groups| async move { groups.create(definition, &by).await }).await?;
@@ -42,7 +42,7 @@ impl PersistentSubscriptions for Services {
     }
 
     async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Status> {
-        let by = self.manager(request.metadata()).await?;
+        let by = self.manager(&request).await?;
         let definition = parse::definition(request.into_inner().options, false)?;
         let key = definition.key();
         self.change(key, move |groups| async move { groups.update(definition, &by).await }).await?;
@@ -50,7 +50,7 @@ impl PersistentSubscriptions for Services {
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        let by = self.manager(request.metadata()).await?;
+        let by = self.manager(&request).await?;
         let key = parse::delete(request.into_inner())?;
         let asked = key.clone();
         self.change(key, move |groups| async move { groups.delete(&asked, &by).await }).await?;
@@ -62,7 +62,7 @@ impl PersistentSubscriptions for Services {
     }
 
     async fn get_info(&self, request: Request<GetInfoReq>) -> Result<Response<GetInfoResp>, Status> {
-        let store = self.store(request.metadata()).await?;
+        let store = self.store(&request).await?;
         let key = parse::get_info(request.into_inner())?;
         let groups = self.groups().map_err(|e| status::of_group(&e, &key))?;
         may_consume(groups, &*store, &key).await?;
@@ -75,7 +75,7 @@ impl PersistentSubscriptions for Services {
         &self,
         request: Request<ReplayParkedReq>,
     ) -> Result<Response<ReplayParkedResp>, Status> {
-        self.manager(request.metadata()).await?;
+        self.manager(&request).await?;
         let (key, stop_at) = parse::parked(request.into_inner().options, "replay")?;
         let asked = key.clone();
         self.change(key, move |groups| async move { groups.group(&asked).await?.replay(stop_at).await })
@@ -87,7 +87,7 @@ impl PersistentSubscriptions for Services {
         &self,
         request: Request<TruncateParkedReq>,
     ) -> Result<Response<TruncateParkedResp>, Status> {
-        self.manager(request.metadata()).await?;
+        self.manager(&request).await?;
         let (key, stop_at) = parse::parked(request.into_inner().options, "truncate")?;
         let asked = key.clone();
         self.change(key, move |groups| async move { groups.group(&asked).await?.truncate(stop_at).await })
@@ -96,7 +96,7 @@ impl PersistentSubscriptions for Services {
     }
 
     async fn list(&self, request: Request<ListReq>) -> Result<Response<ListResp>, Status> {
-        self.manager(request.metadata()).await?;
+        self.manager(&request).await?;
         let source = parse::list(request.into_inner())?;
         let key = GroupKey { source: source.clone().unwrap_or_default(), group: String::new() };
         let infos = match &self.persistent {
@@ -112,7 +112,7 @@ impl PersistentSubscriptions for Services {
     }
 
     async fn restart_subsystem(&self, request: Request<()>) -> Result<Response<()>, Status> {
-        self.restart_groups(request.metadata()).await.map(Response::new)
+        self.restart_groups(request).await.map(Response::new)
     }
 }
 
@@ -126,15 +126,20 @@ impl Services {
     }
 
     /// Whoever may manage groups, by name.
-    async fn manager(&self, metadata: &MetadataMap) -> Result<String, Status> {
-        let store = self.store(metadata).await?;
-        may_manage(&*store).await?;
-        Ok(user(metadata))
+    fn manager<'a, T>(
+        &'a self,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<String, Status>> + Send + use<'a, T> {
+        let (store, name) = (self.store(request), user(request.metadata()));
+        async move {
+            may_manage(&*store.await?).await?;
+            Ok(name)
+        }
     }
 
     /// Starts all groups anew, from what is written down of them.
-    pub(super) async fn restart_groups(&self, metadata: &MetadataMap) -> Result<(), Status> {
-        self.manager(metadata).await?;
+    pub(super) async fn restart_groups(&self, request: Request<()>) -> Result<(), Status> {
+        self.manager(&request).await?;
         let key = GroupKey { source: String::new(), group: String::new() };
         self.change(key, |groups| async move { groups.restart().await }).await
     }

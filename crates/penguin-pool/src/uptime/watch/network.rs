@@ -1,10 +1,15 @@
 //! Checks over the network: HTTP, a whole handshake of Socket.IO, a TCP connection.
 
 use super::check::Check;
+use crate::server::Tls;
 use futures::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
-use std::{error::Error as _, net::SocketAddr};
-use tokio::net::TcpStream;
+use std::{error::Error as _, net::SocketAddr, sync::Arc};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{Message, protocol::WebSocketConfig},
@@ -22,6 +27,15 @@ pub(in crate::uptime) struct HttpCheck {
 /// A client for checks: a connection of its own for each, so that a listener that takes no more is found out.
 pub(in crate::uptime) fn client(through_proxies: bool) -> Result<reqwest::Client, String> {
     builder(through_proxies).build().map_err(|e| format!("no HTTP client can be made: {e}"))
+}
+
+/// A client for the check of this process's own listener: of its certificate, and of no other.
+pub(in crate::uptime) fn own_client(tls: Option<&Tls>) -> Result<reqwest::Client, String> {
+    let builder = match tls {
+        Some(tls) => builder(false).use_preconfigured_tls(tls.client()?),
+        None => builder(false),
+    };
+    builder.build().map_err(|e| format!("no HTTP client can be made: {e}"))
 }
 
 /// What every such client has in common.
@@ -72,15 +86,43 @@ const LONGEST: usize = 64 << 10;
 /// The namespace whose handshake is made.
 const NAMESPACE: &str = "/ws/health";
 
-/// A whole handshake: WebSocket, Engine.IO 4 over it, and Socket.IO's connect to a namespace over that.
-#[derive(Debug)]
-pub(in crate::uptime) struct SocketIoCheck(pub(in crate::uptime) SocketAddr);
+/// A whole handshake: TLS if it is on, WebSocket, Engine.IO 4 over it, and Socket.IO's connect to a namespace over that.
+pub(in crate::uptime) struct SocketIoCheck {
+    address: SocketAddr,
+    tls: Option<TlsConnector>,
+}
+
+impl std::fmt::Debug for SocketIoCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SocketIoCheck").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl SocketIoCheck {
+    /// Of this process's own listener, and what is spoken there.
+    ///
+    /// # Errors
+    /// A sentence if no TLS client can be made.
+    pub(in crate::uptime) fn new(address: SocketAddr, tls: Option<&Tls>) -> Result<Self, String> {
+        let tls = tls.map(Tls::client).transpose()?.map(|config| TlsConnector::from(Arc::new(config)));
+        Ok(Self { address, tls })
+    }
+}
 
 #[async_trait::async_trait]
 impl Check for SocketIoCheck {
     async fn check(&self) -> Result<(), String> {
-        let stream = TcpStream::connect(self.0).await.map_err(|e| e.to_string())?;
-        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", self.0);
+        let stream = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
+        let Some(tls) = &self.tls else { return self.over(stream, "ws").await };
+        let name = ServerName::IpAddress(self.address.ip().into());
+        let stream = tls.connect(name, stream).await.map_err(|e| format!("no TLS handshake: {e}"))?;
+        self.over(stream, "wss").await
+    }
+}
+
+impl SocketIoCheck {
+    async fn over(&self, stream: impl AsyncRead + AsyncWrite + Unpin, scheme: &str) -> Result<(), String> {
+        let url = format!("{scheme}://{}/socket.io/?EIO=4&transport=websocket", self.address);
         // What a handshake says is short: one who says more is not believed.
         let config = WebSocketConfig::default().max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST));
         let (mut socket, _) = client_async_with_config(url, stream, Some(config))
@@ -121,12 +163,18 @@ fn names_a_session(json: &str) -> bool {
     serde_json::from_str::<Opened>(json).is_ok_and(|opened| !opened.sid.is_empty())
 }
 
-async fn send(socket: &mut WebSocketStream<TcpStream>, packet: String) -> Result<(), String> {
+async fn send<T>(socket: &mut WebSocketStream<T>, packet: String) -> Result<(), String>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     socket.send(Message::text(packet)).await.map_err(|e| format!("the WebSocket failed: {e}"))
 }
 
 /// The next packet that is text.
-async fn text(socket: &mut WebSocketStream<TcpStream>) -> Result<String, String> {
+async fn text<T>(socket: &mut WebSocketStream<T>) -> Result<String, String>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(packet))) => return Ok(packet.to_string()),
@@ -188,7 +236,7 @@ mod tests {
         for refused in [
             TcpCheck(address.to_string()).check().await,
             http.check().await,
-            SocketIoCheck(address).check().await,
+            SocketIoCheck::new(address, None).unwrap().check().await,
         ] {
             let error = refused.unwrap_err();
             assert!(error.contains("refused"), "{error}");
@@ -212,7 +260,7 @@ mod tests {
             let _ = socket.close(None).await;
             heard
         });
-        (SocketIoCheck(address).check().await, server.await.unwrap())
+        (SocketIoCheck::new(address, None).unwrap().check().await, server.await.unwrap())
     }
 
     #[tokio::test]
@@ -238,7 +286,8 @@ mod tests {
                 }
                 futures::future::pending().await
             });
-            let (check, thresholds) = (SocketIoCheck(address), Kind::OwnWebsocket.thresholds());
+            let (check, thresholds) =
+                (SocketIoCheck::new(address, None).unwrap(), Kind::OwnWebsocket.thresholds());
             let seen = look(&check, Duration::from_millis(200), thresholds, &event_store::SystemClock).await;
             assert_eq!(seen.status, ServiceState::Down, "{packets}");
             assert_eq!(seen.sight.error.as_deref(), Some("no answer within 200 ms"), "{packets}");
@@ -259,7 +308,7 @@ mod tests {
                 let _ = socket.send(message).await;
                 while socket.next().await.is_some_and(|frame| frame.is_ok()) {}
             });
-            let error = SocketIoCheck(address).check().await.unwrap_err();
+            let error = SocketIoCheck::new(address, None).unwrap().check().await.unwrap_err();
             assert!(error.contains(why), "{error}");
             server.await.unwrap();
         }
@@ -287,7 +336,7 @@ mod tests {
 
         let (listener, address) = listener().await;
         tokio::spawn(async move { axum::serve(listener, Router::new()).await });
-        let error = SocketIoCheck(address).check().await.unwrap_err();
+        let error = SocketIoCheck::new(address, None).unwrap().check().await.unwrap_err();
         assert!(error.contains("no WebSocket handshake") && error.contains("404"), "{error}");
     }
 }
