@@ -127,7 +127,7 @@ async fn show(State(entrance): State<Arc<Entrance>>, mut request: Request, next:
         let from = peer.map(|peer| caller(peer, request.headers(), &entrance.proxies));
         match entrance.admit(&Credentials::from_header(header), from).await {
             Ok(Admitted { caller, .. }) => {
-                _ = request.extensions_mut().insert(http::StoreOf(entrance.gate.bind(&caller)));
+                _ = request.extensions_mut().insert(http::StoreOf(entrance.gate.bind_at(&caller, from)));
             }
             Err(code) => {
                 let status =
@@ -144,9 +144,9 @@ async fn show(State(entrance): State<Arc<Entrance>>, mut request: Request, next:
 #[async_trait::async_trait]
 impl kurrentdb_protocol::Gate for Entrance {
     async fn enter(&self, visitor: &Visitor) -> Result<Entry, ErrorCode> {
-        let Admitted { caller, standing } =
-            self.admit(&visitor.credentials, from(visitor, &self.proxies)).await?;
-        Ok(Entry { store: self.gate.bind(&caller), lost: Box::pin(standing.lost()) })
+        let from = from(visitor, &self.proxies);
+        let Admitted { caller, standing } = self.admit(&visitor.credentials, from).await?;
+        Ok(Entry { store: self.gate.bind_at(&caller, from), lost: Box::pin(standing.lost()) })
     }
 
     async fn may_read(&self, visitor: &Visitor, stream: &StreamName) -> Result<(), Refusal> {

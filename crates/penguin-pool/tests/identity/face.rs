@@ -28,7 +28,7 @@ pub(crate) async fn serve(bed: &mut Bed) -> SocketAddr {
     bed.service.service.serve_kurrentdb(listener).unwrap()
 }
 
-fn client(address: SocketAddr, who: &str) -> Client {
+pub(crate) fn client(address: SocketAddr, who: &str) -> Client {
     Client::new(format!("kurrentdb://{who}{address}?tls=false").parse().unwrap()).unwrap()
 }
 

@@ -151,6 +151,25 @@ async fn changes_of_accounts_and_keys_are_written_down_refusals_too() {
 }
 
 #[tokio::test]
+async fn what_comes_by_kurrentdbs_protocol_is_written_down_with_its_address() {
+    let mut bed = start().await;
+    let (_, key) = bed.key("ada", Scope::Admin, None).await;
+    let address = face::serve(&mut bed).await;
+    let bob = face::client(address, face::BOB);
+    let event = kurrentdb::EventData::json("Lent", &json!({ "n": 1 })).unwrap();
+    bob.append_to_stream("loan-1", &Default::default(), event).await.unwrap();
+    let node = format!("http://{address}/streams/loan-1/0");
+    let read = bed.service.client.get(node).basic_auth("bob", Some(PASSWORD)).send().await.unwrap();
+    assert_eq!(read.status(), 200);
+    let login = records(&bed.service, &key, "action=login", 1).await;
+    let deeds = records(&bed.service, &key, "stream=loan-1&caller=bob", 2).await;
+    assert_eq!(deeds[0]["action"], "append");
+    for record in login.iter().chain(&deeds) {
+        assert_eq!(record["address"], "127.0.0.1", "{record}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_command_line_does_stands_in_the_trail_in_a_chain_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
