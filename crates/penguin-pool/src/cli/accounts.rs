@@ -11,10 +11,14 @@ use crate::{
         password, random_password,
     },
     serve::unopenable,
-    store,
+    store::{self, Unopened},
 };
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use event_store::{Clock as _, EventStore, RandomIds, SystemClock, Timestamp};
+use event_store_embedded::OpenError;
 use models::DateTime;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{fmt::Write as _, io::BufRead as _, sync::Arc, time::Duration};
@@ -83,7 +87,7 @@ pub(super) enum KeyCommand {
         #[arg(long, default_value = "")]
         label: String,
         /// How much of what the account may do it is good for.
-        #[arg(long, value_enum, default_value_t = Scope::Read)]
+        #[arg(long, value_parser = scopes(), default_value = Scope::Read.as_str())]
         scope: Scope,
         /// For how many days it is good; without end if 0.
         #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u64).range(0..=3650))]
@@ -96,6 +100,12 @@ pub(super) enum KeyCommand {
     },
     /// List all keys.
     Ls,
+}
+
+/// The scopes, as the command line writes them.
+fn scopes() -> impl TypedValueParser<Value = Scope> {
+    PossibleValuesParser::new(Scope::ALL.map(Scope::as_str))
+        .map(|text| Scope::ALL.into_iter().find(|scope| scope.as_str() == text).unwrap_or_default())
 }
 
 /// The store of the settings, and identity over it. Where a trail is kept, what is done here stands in it too, in a chain
@@ -115,7 +125,16 @@ impl Opened {
         }
         let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
         let opened = store::open(config, clock.clone(), ids.clone()).await;
-        let store = opened.map_err(|e| unopenable(data, e))?;
+        let store = opened.map_err(|e| {
+            let in_use = matches!(e, Unopened::Embedded(OpenError::Locked(_)));
+            let mut failure = unopenable(data, e);
+            if in_use {
+                failure.message.push_str(
+                    "; or leave it running, and manage accounts at /api/auth/accounts and keys at /api/auth/keys of the service",
+                );
+            }
+            failure
+        })?;
         let audit = app::trail(&config.settings, Arc::clone(&store), clock.clone(), ids.clone());
         let identity = app::identity(&config.settings, Arc::clone(&store), clock, ids, audit.clone());
         Ok(Self { store, identity: identity.map_err(other)?, audit })
@@ -245,7 +264,7 @@ fn list_keys(keys: &[Arc<ApiKey>], now: Timestamp) -> String {
             Some(end) if end <= now => "expired".to_owned(),
             Some(end) => format!("until {}", DateTime::from_millis(end.millis())),
         };
-        let scope = format!("{:?}", key.scope).to_lowercase();
+        let scope = key.scope.as_str();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}\t{}\t{scope}\t{ends}\t{}", key.id, key.login_name, key.label);
     }

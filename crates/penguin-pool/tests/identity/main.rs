@@ -7,6 +7,7 @@ mod ends;
 mod face;
 mod http;
 mod limits;
+mod manage;
 mod on_kurrentdb;
 mod sockets;
 mod trail;

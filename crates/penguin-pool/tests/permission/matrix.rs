@@ -27,6 +27,10 @@ const FINDERS: Statuses = [401, 404, 200, 200, 404, 200, 200];
 const KEEPERS: Statuses = [401, 403, 200, 403, 404, 200, 200];
 /// Administrators.
 const ADMINS: Statuses = [401, 403, 403, 403, 403, 200, 200];
+/// Administrators, of an account that is not there.
+const NO_ACCOUNT: Statuses = [401, 403, 403, 403, 403, 404, 404];
+/// Whoever is known, of a key that is not there.
+const NO_KEY: Statuses = [401, 404, 404, 404, 404, 404, 404];
 /// Everybody, credentials or none.
 const EVERYBODY: Statuses = [200; 7];
 
@@ -64,7 +68,11 @@ impl Row {
     fn by_key(&self) -> u16 {
         let owners = self.statuses[2];
         let reads = self.operation.starts_with("GET ") || self.operation == "POST /api/streams/search";
-        if reads || !(200..300).contains(&owners) { owners } else { 403 }
+        match owners {
+            // What the key is good for comes before what is there.
+            200..300 | 404 if !reads => 403,
+            owners => owners,
+        }
     }
 
     fn showing(self, shows: Shows) -> Self {
@@ -196,6 +204,21 @@ fn matrix() -> Vec<Row> {
         }),
         // It takes a password and nothing else: see identity's own tests.
         fixed!("POST", "/api/auth/token", [401; 7]),
+        fixed!("GET", "/api/auth/me", KNOWN),
+        // The owner has a token of another issuer, and no account here; nor has the service itself.
+        fixed!("PUT", "/api/auth/password", [401, 401, 404, 401, 401, 401, 404]).sending(|r, _, _| {
+            r.json(&json!({ "currentPassword": "it was this", "newPassword": "it will be this" }))
+        }),
+        fixed!("GET", "/api/auth/keys", KNOWN),
+        fixed!("POST", "/api/auth/keys", [401, 201, 404, 201, 201, 201, 404])
+            .sending(|r, _, _| r.json(&json!({}))),
+        row("DELETE /api/auth/keys/{keyId}", NO_KEY, |_| "/api/auth/keys/nothing".to_owned()),
+        fixed!("GET", "/api/auth/accounts", ADMINS),
+        fixed!("POST", "/api/auth/accounts", [401, 403, 403, 403, 403, 201, 201])
+            .sending(|r, _, new| r.json(&json!({ "loginName": new }))),
+        row("PATCH /api/auth/accounts/{loginName}", NO_ACCOUNT, |_| "/api/auth/accounts/nobody".to_owned())
+            .sending(|r, _, _| r.json(&json!({ "disabled": true }))),
+        row("DELETE /api/auth/accounts/{loginName}", NO_ACCOUNT, |_| "/api/auth/accounts/nobody".to_owned()),
         fixed!("GET", "/metrics", ADMINS),
         fixed!("GET", "/api/audit", ADMINS),
     ]

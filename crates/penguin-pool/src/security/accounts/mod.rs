@@ -26,9 +26,10 @@ use events::{
     ApiKeyNamed,
 };
 use models::DateTime;
-use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
+
+pub use models::KeyScope as Scope;
 
 /// The stream that keeps them.
 pub const STREAM: &str = "system-accounts";
@@ -61,18 +62,6 @@ impl Account {
     pub const fn hash(&self) -> &Phc {
         &self.hash
     }
-}
-
-/// How much a key may do of what its account may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Read, and nothing else.
-    Read,
-    /// Read and write, without the role `admin`.
-    Write,
-    /// All of it.
-    Admin,
 }
 
 /// An API key, without its secret.

@@ -1,5 +1,11 @@
 //! Who calls.
 
+mod account;
+mod api_key;
+
+pub use account::*;
+pub use api_key::*;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Duration;
