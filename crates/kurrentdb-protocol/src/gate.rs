@@ -6,10 +6,11 @@ use futures::{
     StreamExt as _,
     future::{BoxFuture, pending},
 };
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use std::{net::IpAddr, sync::Arc};
 
 /// What a call says of its caller: the `authorization` of its request.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, Default)]
 pub enum Credentials {
     /// Nothing.
     #[default]
@@ -19,10 +20,10 @@ pub enum Credentials {
         /// The login name.
         user: String,
         /// The password, as it came.
-        password: String,
+        password: SecretString,
     },
     /// A token.
-    Bearer(String),
+    Bearer(SecretString),
     /// Something that is neither, or cannot be read.
     Unreadable,
 }
@@ -39,14 +40,14 @@ impl Credentials {
         let (scheme, rest) = std::str::from_utf8(value).ok()?.trim().split_once(' ')?;
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(Self::Bearer(rest.to_owned()));
+            return Some(Self::Bearer(rest.into()));
         }
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }
-        let decoded = base64::engine::general_purpose::STANDARD.decode(rest).ok()?;
-        let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-        Some(Self::Basic { user: user.to_owned(), password: password.to_owned() })
+        let decoded = SecretSlice::from(base64::engine::general_purpose::STANDARD.decode(rest).ok()?);
+        let (user, password) = std::str::from_utf8(decoded.expose_secret()).ok()?.split_once(':')?;
+        Some(Self::Basic { user: user.to_owned(), password: password.into() })
     }
 }
 
@@ -161,12 +162,17 @@ mod tests {
 
     #[test]
     fn both_schemes_are_read_and_anything_else_is_unreadable() {
-        assert_eq!(Credentials::from_header(None), Credentials::Anonymous);
-        let basic = Credentials::Basic { user: "admin".into(), password: "change:it".into() };
-        assert_eq!(Credentials::from_header(Some(b"Basic YWRtaW46Y2hhbmdlOml0")), basic);
-        assert_eq!(Credentials::from_header(Some(b"bearer t.o.k")), Credentials::Bearer("t.o.k".into()));
+        assert!(matches!(Credentials::from_header(None), Credentials::Anonymous));
+        let basic = Credentials::from_header(Some(b"Basic YWRtaW46Y2hhbmdlOml0"));
+        let Credentials::Basic { user, password } = &basic else { panic!("{basic:?}") };
+        assert_eq!((user.as_str(), password.expose_secret()), ("admin", "change:it"));
+        let bearer = Credentials::from_header(Some(b"bearer t.o.k"));
+        assert!(
+            matches!(&bearer, Credentials::Bearer(token) if token.expose_secret() == "t.o.k"),
+            "{bearer:?}"
+        );
         for bad in [&b"Basic ???"[..], b"Digest x", b"Basic", b"\xff\xff", b"Basic YQ=="] {
-            assert_eq!(Credentials::from_header(Some(bad)), Credentials::Unreadable);
+            assert!(matches!(Credentials::from_header(Some(bad)), Credentials::Unreadable));
         }
         assert!(!format!("{basic:?}").contains("change"), "a password must not be printed");
     }

@@ -2,6 +2,7 @@
 
 use crate::Visitor;
 use event_store::{ErrorCode, Timestamp};
+use secrecy::SecretString;
 
 /// What an account is to be.
 #[derive(Clone)]
@@ -9,7 +10,7 @@ pub struct NewUser {
     /// What it logs in as.
     pub login_name: String,
     /// Its password; empty for none in a change of an account.
-    pub password: String,
+    pub password: SecretString,
     /// Its name for people.
     pub full_name: String,
     /// The groups it belongs to; `$admins` is that of administrators.
@@ -72,10 +73,15 @@ pub trait Users: Send + Sync + std::fmt::Debug + 'static {
         &self,
         by: &Visitor,
         login_name: &str,
-        current: &str,
-        new: &str,
+        current: SecretString,
+        new: SecretString,
     ) -> Result<(), UserError>;
 
     /// Gives an account another password.
-    async fn reset_password(&self, by: &Visitor, login_name: &str, new: &str) -> Result<(), UserError>;
+    async fn reset_password(
+        &self,
+        by: &Visitor,
+        login_name: &str,
+        new: SecretString,
+    ) -> Result<(), UserError>;
 }

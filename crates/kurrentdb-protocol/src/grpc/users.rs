@@ -50,7 +50,7 @@ impl Users for Services {
             self,
             request,
             |users, by, o| {
-                let (login_name, password) = (o.login_name, o.password);
+                let (login_name, password) = (o.login_name, o.password.into());
                 users.create(&by, NewUser { login_name, password, full_name: o.full_name, groups: o.groups })
             },
             CreateResp {}
@@ -62,7 +62,7 @@ impl Users for Services {
             self,
             request,
             |users, by, o| {
-                let (login_name, password) = (o.login_name, o.password);
+                let (login_name, password) = (o.login_name, o.password.into());
                 users.update(&by, NewUser { login_name, password, full_name: o.full_name, groups: o.groups })
             },
             UpdateResp {}
@@ -97,7 +97,12 @@ impl Users for Services {
         done!(
             self,
             request,
-            |users, by, o| users.change_password(&by, &o.login_name, &o.current_password, &o.new_password),
+            |users, by, o| users.change_password(
+                &by,
+                &o.login_name,
+                o.current_password.into(),
+                o.new_password.into()
+            ),
             ChangePasswordResp {}
         )
     }
@@ -109,7 +114,7 @@ impl Users for Services {
         done!(
             self,
             request,
-            |users, by, o| users.reset_password(&by, &o.login_name, &o.new_password),
+            |users, by, o| users.reset_password(&by, &o.login_name, o.new_password.into()),
             ResetPasswordResp {}
         )
     }

@@ -14,6 +14,7 @@ use kurrentdb_protocol::{
         streams::{ReadReq, streams_client::StreamsClient},
     },
 };
+use secrecy::ExposeSecret as _;
 use std::sync::Arc;
 use tonic::Code;
 
@@ -148,7 +149,9 @@ impl Gate for OneUser {
     async fn enter(&self, visitor: &Visitor) -> Result<Entry, ErrorCode> {
         assert!(visitor.peer.is_some_and(|peer| peer.is_loopback()), "{visitor:?}");
         match &visitor.credentials {
-            Credentials::Basic { user, password } if user == "ann" && password == "s3cret" => {
+            Credentials::Basic { user, password }
+                if user == "ann" && password.expose_secret() == "s3cret" =>
+            {
                 Ok(Entry::lasting(Arc::clone(&self.0)))
             }
             Credentials::Basic { user, .. } if user == "bob" => Err(ErrorCode::PermissionDenied),

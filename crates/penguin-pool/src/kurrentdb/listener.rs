@@ -20,6 +20,7 @@ use event_store::{Capabilities, Clock, ErrorCode, IdSource, StreamName};
 use kurrentdb_protocol::{
     Credentials, Entry, Face, FaceOptions, Limits, Refusal, Served, Users, Visitor, Wire, Wires, http,
 };
+use secrecy::ExposeSecret as _;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -169,11 +170,10 @@ pub(super) fn from(visitor: &Visitor, proxies: &Proxies) -> Option<IpAddr> {
 pub(super) fn understood(credentials: &Credentials) -> security::Credentials {
     match credentials {
         Credentials::Anonymous => security::Credentials::None,
-        Credentials::Basic { user, password } => {
-            security::Credentials::basic(user, password).unwrap_or(security::Credentials::Unreadable)
-        }
+        Credentials::Basic { user, password } => security::Credentials::basic(user, password.expose_secret())
+            .unwrap_or(security::Credentials::Unreadable),
         // An API key may stand where a token does: clients of KurrentDB have no other place for one.
-        Credentials::Bearer(token) => security::Credentials::token(token),
+        Credentials::Bearer(token) => security::Credentials::token(token.expose_secret()),
         Credentials::Unreadable => security::Credentials::Unreadable,
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 use event_store::ErrorCode;
 use kurrentdb_protocol::{NewUser, UserDetails, UserError, Users, Visitor};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::Arc;
 
 /// KurrentDB's group of administrators: the role `admin`.
@@ -51,8 +51,7 @@ impl Managed {
         denied()
     }
 
-    async fn hash(&self, password: String) -> Result<Phc> {
-        let password = SecretString::from(password);
+    async fn hash(&self, password: SecretString) -> Result<Phc> {
         if let Some(fault) = password::fault(&password, self.identity.shortest_password()) {
             return Err(UserError::Refused(ErrorCode::ValidationFailed, fault));
         }
@@ -104,7 +103,8 @@ impl Users for Managed {
     async fn create(&self, by: &Visitor, user: NewUser) -> Result<()> {
         let by = self.admin(by, "create-account", &user.login_name).await?;
         let hash = self.hash(user.password).await?;
-        let NewUser { login_name, full_name, groups, .. } = NewUser { password: String::new(), ..user };
+        let NewUser { login_name, full_name, groups, .. } =
+            NewUser { password: SecretString::default(), ..user };
         let account = NewAccount { login_name, full_name, roles: roles(groups), hash };
         self.identity.accounts().create(account, by.id()).await.map_err(failed)
     }
@@ -112,7 +112,11 @@ impl Users for Managed {
     async fn update(&self, by: &Visitor, user: NewUser) -> Result<()> {
         let by = self.admin(by, "update-account", &user.login_name).await?;
         let accounts = self.identity.accounts();
-        let hash = if user.password.is_empty() { None } else { Some(self.hash(user.password).await?) };
+        let hash = if user.password.expose_secret().is_empty() {
+            None
+        } else {
+            Some(self.hash(user.password).await?)
+        };
         let updated =
             accounts.update(&user.login_name, Some(user.full_name), Some(roles(user.groups)), by.id());
         updated.await.map_err(failed)?;
@@ -148,7 +152,13 @@ impl Users for Managed {
         }
     }
 
-    async fn change_password(&self, by: &Visitor, login_name: &str, current: &str, new: &str) -> Result<()> {
+    async fn change_password(
+        &self,
+        by: &Visitor,
+        login_name: &str,
+        current: SecretString,
+        new: SecretString,
+    ) -> Result<()> {
         let from = from(by, &self.proxies);
         let by = self.caller(by).await?;
         // Who guesses at another's password does so under the same lock-out as who logs in.
@@ -160,18 +170,17 @@ impl Users for Managed {
         if known.is_none() {
             return Err(UserError::NotFound(login_name.to_owned()));
         }
-        let current = SecretString::from(current);
         self.identity.log_in(login_name, &current, from).await.map_err(|error| match error {
             Refused::Credentials(_) => denied(),
             other => refused(other),
         })?;
-        let hash = self.hash(new.to_owned()).await?;
+        let hash = self.hash(new).await?;
         self.identity.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
     }
 
-    async fn reset_password(&self, by: &Visitor, login_name: &str, new: &str) -> Result<()> {
+    async fn reset_password(&self, by: &Visitor, login_name: &str, new: SecretString) -> Result<()> {
         let by = self.admin(by, "set-password", login_name).await?;
-        let hash = self.hash(new.to_owned()).await?;
+        let hash = self.hash(new).await?;
         self.identity.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
     }
 }
