@@ -1,10 +1,10 @@
 //! A decorator that writes down what a caller does with a store.
 
-use super::{Audit, Deed};
+use super::{Audit, Deed, Pending};
 use crate::security::Caller;
 use event_store::{
-    AllPage, Appended, AppendedMany, Capabilities, Deleted, EventStore, ExpectedState, NewEvent, Position,
-    ReadAll, ReadStream, Result, StoreId, StoreState, StoreStatistics, StreamInfo, StreamMetadata,
+    AllPage, Appended, AppendedMany, Capabilities, Deleted, Error, EventStore, ExpectedState, NewEvent,
+    Position, ReadAll, ReadStream, Result, StoreId, StoreState, StoreStatistics, StreamInfo, StreamMetadata,
     StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription, VersionedMetadata,
 };
 use std::{net::IpAddr, sync::Arc};
@@ -40,12 +40,20 @@ impl Observed {
         streams: Vec<String>,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let deed = Deed::new(self.caller.id(), action, streams).with_address(self.from);
-        let pending = self.audit.begin(deed)?;
+        let pending = self.audit.begin(self.deed(action, streams))?;
         let result = call.await;
-        pending.end(result.as_ref().map_or_else(|error| error.code().slug(), |_| "ok"));
+        pending.end(outcome(&result));
         result
     }
+
+    fn deed(&self, action: &'static str, streams: Vec<String>) -> Deed {
+        Deed::new(self.caller.id(), action, streams).with_address(self.from)
+    }
+}
+
+/// What came of it, as the trail writes it.
+fn outcome<T>(result: &Result<T>) -> &'static str {
+    result.as_ref().map_or_else(|error| error.code().slug(), |_| "ok")
 }
 
 fn one(stream: &StreamName) -> Vec<String> {
@@ -77,6 +85,31 @@ impl EventStore for Observed {
         events: Vec<NewEvent>,
     ) -> Result<Appended> {
         self.observe("append", one(stream), self.store.append(stream, expected, events)).await
+    }
+
+    /// Each is a deed of its own. One that cannot be written down is refused by itself, and the others go on together.
+    async fn append_in_turn(
+        &self,
+        stream: &StreamName,
+        appends: Vec<(ExpectedState, Vec<NewEvent>)>,
+    ) -> Vec<Result<Appended>> {
+        let (mut begun, mut taken) = (Vec::with_capacity(appends.len()), Vec::with_capacity(appends.len()));
+        for append in appends {
+            let pending = self.audit.begin(self.deed("append", one(stream)));
+            if pending.is_ok() {
+                taken.push(append);
+            }
+            begun.push(pending);
+        }
+        let mut appended = self.store.append_in_turn(stream, taken).await.into_iter();
+        let none = || Err(Error::Internal("an append, and no answer".into()));
+        let answer = |pending: Result<Pending>| {
+            let pending = pending?;
+            let result = appended.next().unwrap_or_else(none);
+            pending.end(outcome(&result));
+            result
+        };
+        begun.into_iter().map(answer).collect()
     }
 
     async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {

@@ -9,7 +9,7 @@ use event_store::{
     SubscribeStream, Subscription, contract::Model,
 };
 use models::AuditQuery;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use test_support::{MockClock, SeededIds};
 use uuid::Uuid;
 
@@ -118,7 +118,7 @@ async fn a_deed_that_is_given_up_is_written_down() {
 #[tokio::test]
 async fn a_full_queue_refuses_where_it_must_and_counts_elsewhere() {
     for strict in [true, false] {
-        let failing = Arc::new(Failing { store: model(), fails: AtomicBool::new(true) });
+        let failing = Arc::new(Failing { fails: AtomicBool::new(true), ..Failing::new(model()) });
         let store: Arc<dyn EventStore> = failing.clone();
         let audit = Audit::with_queue(parts(&store, strict, 2), 2);
         let bobs = audit.observe(&bob(), None, Arc::clone(&store));
@@ -140,8 +140,56 @@ async fn a_full_queue_refuses_where_it_must_and_counts_elsewhere() {
 }
 
 #[tokio::test]
+async fn appends_in_turn_are_deeds_each_and_go_to_the_store_together() {
+    let failing = Arc::new(Failing::new(model()));
+    let store: Arc<dyn EventStore> = failing.clone();
+    let audit = Audit::begin_writing(parts(&store, true, 2));
+    let bobs = audit.observe(&bob(), None, Arc::clone(&store));
+    let appends = [ExpectedState::NoStream, ExpectedState::Exact(7), ExpectedState::Any].map(turn);
+    let answers = bobs.append_in_turn(&name("loans-1"), appends.into()).await;
+    assert_eq!(failing.turns.load(Ordering::SeqCst), 1);
+    let last: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok().map(|a| a.last_revision)).collect();
+    assert_eq!(last, [Some(Some(0)), None, Some(Some(1))]);
+    assert!(matches!(answers[1], Err(Error::WrongExpectedRevision { .. })), "{answers:?}");
+    assert_eq!(bobs.append_in_turn(&name("loans-1"), Vec::new()).await, []);
+    audit.stop().await;
+
+    // What comes after the end of a trail that must be written is refused, and not done.
+    let refused = bobs.append_in_turn(&name("loans-1"), vec![turn(ExpectedState::Any)]).await;
+    assert_eq!(refused, [Err(Error::Closed)]);
+    let audit = Audit::begin_writing(parts(&store, true, 3));
+    let page = audit.page(&admin(), query(r#"{"stream":"loans-1"}"#)).await.unwrap();
+    let told: Vec<_> = page.records.iter().map(|r| (r.action.as_str(), r.outcome.as_str())).collect();
+    assert_eq!(told, [("append", "ok"), ("append", "wrong-expected-revision"), ("append", "ok")]);
+}
+
+#[tokio::test]
+async fn of_appends_in_turn_those_without_room_in_the_trail_are_refused_alone() {
+    let failing = Arc::new(Failing::new(model()));
+    let store: Arc<dyn EventStore> = failing.clone();
+    let audit = Audit::with_queue(parts(&store, true, 2), 2);
+    let bobs = audit.observe(&bob(), None, Arc::clone(&store));
+    let answers = bobs.append_in_turn(&name("loans-1"), vec![turn(ExpectedState::Any); 3]).await;
+    assert!(answers[..2].iter().all(Result::is_ok), "{answers:?}");
+    assert!(matches!(answers[2..], [Err(Error::Unavailable(_))]), "{answers:?}");
+    audit.stop().await;
+    let verdict = verify(&*store).await.unwrap();
+    assert_eq!((verdict.records, verdict.faults.len()), (1 + 2, 0));
+}
+
+/// An append of one event.
+fn turn(expected: ExpectedState) -> (ExpectedState, Vec<NewEvent>) {
+    let id = match expected {
+        ExpectedState::Exact(revision) => u128::from(revision),
+        ExpectedState::NoStream => 100,
+        _ => 101,
+    };
+    (expected, vec![NewEvent::json(Uuid::from_u128(id), "T", "{}")])
+}
+
+#[tokio::test]
 async fn who_logs_in_is_refused_where_that_cannot_be_written_down() {
-    let failing = Arc::new(Failing { store: model(), fails: AtomicBool::new(true) });
+    let failing = Arc::new(Failing { fails: AtomicBool::new(true), ..Failing::new(model()) });
     let store: Arc<dyn EventStore> = failing.clone();
     let audit = Audit::with_queue(parts(&store, true, 2), 2);
     let clock: Arc<dyn Clock> = Arc::new(MockClock::new());
@@ -188,6 +236,14 @@ async fn who_logs_in_is_refused_where_that_cannot_be_written_down() {
 struct Failing {
     store: Arc<dyn EventStore>,
     fails: AtomicBool,
+    /// How often it was given appends in turn.
+    turns: AtomicUsize,
+}
+
+impl Failing {
+    fn new(store: Arc<dyn EventStore>) -> Self {
+        Self { store, fails: AtomicBool::default(), turns: AtomicUsize::default() }
+    }
 }
 
 #[async_trait::async_trait]
@@ -214,6 +270,14 @@ impl EventStore for Failing {
             return Err(Error::StorageFull("for now".into()));
         }
         self.store.append(stream, expected, events).await
+    }
+    async fn append_in_turn(
+        &self,
+        stream: &StreamName,
+        appends: Vec<(ExpectedState, Vec<NewEvent>)>,
+    ) -> Vec<Result<Appended>> {
+        self.turns.fetch_add(1, Ordering::SeqCst);
+        self.store.append_in_turn(stream, appends).await
     }
     async fn append_many(&self, writes: Vec<StreamWrite>) -> Result<AppendedMany> {
         self.store.append_many(writes).await
