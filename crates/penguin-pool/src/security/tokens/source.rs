@@ -11,10 +11,10 @@ use futures::StreamExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex as Turns, RwLock};
 
 /// How often a file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -23,9 +23,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const OLD: Duration = Duration::from_secs(600);
 const ASK_EVERY: Duration = Duration::from_secs(30);
 
+/// For how long an address that is known may go unasked: then a token waits for what it says now, whether its key is known
+/// or not, so that after a quiet night nobody is believed on a key that was taken back in the evening.
+const UNHEARD: Duration = Duration::from_secs(1200);
+
 /// How long an address may take to answer, and the longest answer in bytes.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST: usize = 1 << 20;
+
+/// What a token is told whose key cannot be looked for.
+const UNAVAILABLE: &str = "the keys for tokens cannot be had now";
 
 /// The most keys with no id that a token without one is tried on.
 const MOST_TRIED: usize = 16;
@@ -64,7 +71,7 @@ impl Source {
 #[derive(Debug)]
 pub(super) struct Sources {
     fixed: Vec<Key>,
-    changing: Vec<Changing>,
+    changing: Vec<Arc<Changing>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -73,9 +80,13 @@ pub(super) struct Sources {
 struct Changing {
     place: Place,
     keys: RwLock<Arc<Vec<Key>>>,
-    /// Held while it is had anew, so that one does so for all.
-    state: Mutex<State>,
+    /// Held while it is had anew, so that one does so for all, with what a file was like the last time.
+    turn: Arc<Turns<Option<Seen>>>,
+    times: Mutex<Times>,
 }
+
+/// What a file was like: when it changed, and its length.
+type Seen = (SystemTime, u64);
 
 #[derive(Debug)]
 enum Place {
@@ -84,12 +95,17 @@ enum Place {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// When it was tried last, and when it went well.
+struct Times {
+    /// When it was tried last.
     tried: Option<Duration>,
+    /// When a try began that came to an end, and one that went well.
+    heard: Option<Duration>,
     had: Option<Duration>,
-    /// What a file was like then.
-    seen: Option<(SystemTime, u64)>,
+}
+
+/// Whether a moment is so long ago, or never was.
+fn is_past(moment: Option<Duration>, now: Duration, age: Duration) -> bool {
+    moment.is_none_or(|moment| now.saturating_sub(moment) >= age)
 }
 
 impl Sources {
@@ -115,7 +131,8 @@ impl Sources {
                     Place::Address(url, client)
                 }
             };
-            changing.push(Changing { place, keys: RwLock::default(), state: Mutex::default() });
+            let (turn, times) = (Arc::default(), Mutex::default());
+            changing.push(Arc::new(Changing { place, keys: RwLock::default(), turn, times }));
         }
         Ok(Self { fixed, changing, clock })
     }
@@ -123,9 +140,12 @@ impl Sources {
     /// The keys that a token of this algorithm may be signed by: the one that it names, or those without a name.
     pub(super) async fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<Vec<Key>, TokenError> {
         let now = self.clock.monotonic();
+        let is_known = !self.known(algorithm, kid).await.is_empty();
         let mut broken = None;
         for source in &self.changing {
-            if let Err(error) = source.renew(now, false).await {
+            if is_known && !source.is_waited_for(now) {
+                source.renew_beside(now);
+            } else if let Err(error) = source.renew(now, false).await {
                 broken = Some(error);
             }
         }
@@ -164,48 +184,89 @@ impl Changing {
     /// Has the keys anew if that is due; `missing` says that a key is wanted which is not known. Those that are known stay
     /// if it fails.
     async fn renew(&self, now: Duration, missing: bool) -> Result<(), String> {
-        let mut state = self.state.lock().await;
-        let since = |moment: Option<Duration>| moment.map(|moment| now.saturating_sub(moment));
+        let mut seen = self.turn.lock().await;
+        if self.is_begun(now, missing) {
+            return self.have_anew(now, &mut seen).await;
+        }
+        match self.times().had {
+            Some(_) => Ok(()),
+            None => Err(UNAVAILABLE.to_owned()),
+        }
+    }
+
+    /// The same for a key that is known: nobody waits for it, however slow the place is.
+    fn renew_beside(self: &Arc<Self>, now: Duration) {
+        // Whoever has the turn is having them anew.
+        let Ok(mut seen) = Arc::clone(&self.turn).try_lock_owned() else { return };
+        if self.is_begun(now, false) {
+            let source = Arc::clone(self);
+            tokio::spawn(async move {
+                // It says itself what went wrong.
+                let _ = source.have_anew(now, &mut seen).await;
+            });
+        }
+    }
+
+    /// Whether a token whose key is known waits: for a file, which is at hand, and for an address that was long not asked.
+    fn is_waited_for(&self, now: Duration) -> bool {
+        match self.place {
+            Place::File(_) => true,
+            Place::Address(..) => is_past(self.times().heard, now, UNHEARD),
+        }
+    }
+
+    /// Whether it is due and may be tried, which then counts as tried. Asked by whoever has the turn.
+    fn is_begun(&self, now: Duration, missing: bool) -> bool {
         let (every, old) = match self.place {
             Place::File(_) => (LOOK_EVERY, LOOK_EVERY),
             Place::Address(..) => (ASK_EVERY, OLD),
         };
-        let due = since(state.had).is_none_or(|age| age >= old) || missing;
-        let may = since(state.tried).is_none_or(|age| age >= every);
-        if !due || !may {
-            return match state.had {
-                Some(_) => Ok(()),
-                None => Err("the keys for tokens cannot be had now".to_owned()),
-            };
+        let mut times = self.times();
+        let is_begun = (missing || is_past(times.had, now, old)) && is_past(times.tried, now, every);
+        if is_begun {
+            times.tried = Some(now);
         }
-        state.tried = Some(now);
-        match self.load(&mut state).await {
+        is_begun
+    }
+
+    async fn have_anew(&self, now: Duration, seen: &mut Option<Seen>) -> Result<(), String> {
+        let loaded = self.load(seen).await;
+        let result = match loaded {
             Ok(keys) => {
                 if let Some(keys) = keys {
                     *self.keys.write().await = Arc::new(keys);
                 }
-                state.had = Some(now);
                 Ok(())
             }
             Err(error) => {
                 tracing::warn!(source = %self.place, error, "the keys for tokens cannot be had anew; those known stay good");
-                Err("the keys for tokens cannot be had now".to_owned())
+                Err(UNAVAILABLE.to_owned())
             }
+        };
+        let mut times = self.times();
+        times.heard = Some(now);
+        if result.is_ok() {
+            times.had = Some(now);
         }
+        result
+    }
+
+    fn times(&self) -> std::sync::MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The keys; nothing if they are as they were.
-    async fn load(&self, state: &mut State) -> Result<Option<Vec<Key>>, String> {
+    async fn load(&self, last: &mut Option<Seen>) -> Result<Option<Vec<Key>>, String> {
         match &self.place {
             Place::File(path) => {
                 let about = tokio::fs::metadata(path).await.map_err(|e| e.to_string())?;
                 let seen = about.modified().ok().map(|at| (at, about.len()));
-                if seen.is_some() && seen == state.seen {
+                if seen.is_some() && seen == *last {
                     return Ok(None);
                 }
                 let text = tokio::fs::read_to_string(path).await.map_err(|e| e.to_string())?;
                 let keys = keys::parse(&text, Secrets::Taken)?;
-                state.seen = seen;
+                *last = seen;
                 Ok(Some(keys))
             }
             Place::Address(url, client) => {

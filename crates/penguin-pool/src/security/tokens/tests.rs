@@ -6,10 +6,12 @@ use aws_lc_rs::{
     rsa::{KeyPair, KeySize},
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _},
 };
+use futures::FutureExt as _;
 use jsonwebtoken::{Algorithm as Alg, jwk::Jwk};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use test_support::MockClock;
+use tokio::sync::Semaphore;
 
 const ISSUER: &str = "https://id.example.org";
 const SECRET: &str = "a secret that is shared, of 32 bytes and more";
@@ -291,6 +293,57 @@ async fn an_address_of_keys_is_asked_when_a_key_is_not_known_and_not_more_often_
     assert_eq!(asked.load(Ordering::SeqCst), 3);
     assert_eq!(refusal(&tokens, &first.token(&good)).await, "no key is known for it");
     assert_eq!(asked.load(Ordering::SeqCst), 3, "who makes up key ids makes nobody be asked");
+}
+
+#[tokio::test]
+async fn an_address_that_hangs_keeps_no_token_waiting_whose_key_is_known() {
+    let (first, second) = (Pair::new(Alg::ES256, "1"), Pair::new(Alg::EdDSA, "2"));
+    let served = Arc::new(std::sync::Mutex::new(json!({ "keys": [first.jwk] }).to_string()));
+    // One that may answer, and word of each question.
+    let (may_answer, (asked, mut questions)) =
+        (Arc::new(Semaphore::new(1)), tokio::sync::mpsc::unbounded_channel());
+    let router = {
+        let (served, may_answer) = (Arc::clone(&served), Arc::clone(&may_answer));
+        let answer = move || {
+            asked.send(()).unwrap();
+            let (served, may_answer) = (Arc::clone(&served), Arc::clone(&may_answer));
+            async move {
+                may_answer.acquire().await.unwrap().forget();
+                served.lock().unwrap().clone()
+            }
+        };
+        axum::Router::new().route("/jwks", axum::routing::get(answer))
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, router).await });
+    let clock = Arc::new(MockClock::new());
+    let tokens = tokens(vec![Source::Address(url.parse().unwrap())], &clock);
+    let [of_first, of_second] = [&first, &second].map(|pair| pair.token(&claims(json!({ "exp": 4e9 }))));
+    assert!(tokens.verify(&of_first).await.is_ok());
+    questions.recv().await.unwrap();
+
+    // The keys are old and asked for, and the answer does not come. What waits for nothing is ready when it is first asked.
+    let is_ready = || tokens.verify(&of_first).now_or_never().is_some_and(|verified| verified.is_ok());
+    clock.advance(Duration::from_secs(600));
+    assert!(is_ready());
+    tokio::time::timeout(Duration::from_secs(30), questions.recv()).await.unwrap().unwrap();
+    assert!(is_ready(), "while it is asked");
+    clock.advance(Duration::from_secs(30));
+    assert!(is_ready(), "when it may be asked again");
+    let mut unknown = std::pin::pin!(tokens.verify(&of_second));
+    assert!(futures::poll!(&mut unknown).is_pending(), "its key may be on the way");
+
+    *served.lock().unwrap() = json!({ "keys": [second.jwk] }).to_string();
+    may_answer.add_permits(10);
+    assert!(unknown.await.is_ok());
+    assert_eq!(refusal(&tokens, &of_first).await, "no key is known for it");
+
+    // Nobody asked for long: what was known then is not believed unasked.
+    *served.lock().unwrap() = json!({ "keys": [first.jwk] }).to_string();
+    clock.advance(Duration::from_secs(1200));
+    assert_eq!(refusal(&tokens, &of_second).await, "no key is known for it");
+    assert!(is_ready());
 }
 
 #[test]
