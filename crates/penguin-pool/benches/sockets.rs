@@ -98,6 +98,7 @@ async fn serve() -> Server {
         patience: Duration::from_secs(60),
         clock,
         identity: None,
+        limiter: None,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -112,6 +112,8 @@ pub struct Api {
     pub audit: Option<Audit>,
     /// Finds out who calls, there as here.
     pub identity: Identity,
+    /// How often each may ask, there as here; nothing for as often as they like.
+    pub limiter: Option<ops::Limiter>,
     /// Finds out how the service is, and tells the sockets, for as long as it runs.
     pub watch: BoxFuture<'static, ()>,
 }
@@ -180,6 +182,8 @@ pub fn api(
     let users = Users::new(gate.clone(), catalogue.clone(), keys.clone(), Arc::clone(clock), Arc::clone(ids))
         .with_audit(audit.clone());
     let feed = HealthFeed::new(Arc::clone(clock));
+    // One for all ports.
+    let limiter = ops::Limiter::new(&config.settings, Arc::clone(clock));
     let sockets = Sockets::new(websocket::Options {
         allowed_origins: config.settings.allowed_origins.0.clone(),
         max_sockets: config.settings.max_sockets.as_usize(),
@@ -191,6 +195,7 @@ pub fn api(
         streams: streams.clone(),
         clock: Arc::clone(clock),
         identity: Some(identity.clone()),
+        limiter: limiter.clone(),
     });
     let open = Arc::new(SocketsOnPort { sockets: sockets.clone(), port: sockets_port });
     let health = Arc::new(Health::new(
@@ -228,12 +233,11 @@ pub fn api(
         ids: Arc::clone(ids),
         lifecycle: lifecycle.clone(),
         identity: identity.clone(),
-        // One for all ports.
-        limiter: ops::Limiter::new(&config.settings, Arc::clone(clock)),
+        limiter: limiter.clone(),
     };
     let sockets_router = ops::layers(http::nothing(), sockets.router(), &options);
     let router = ops::layers(router, sockets.router(), &options);
-    Ok(Api { router, sockets_router, sockets, documents, uptime, gate, audit, identity, watch })
+    Ok(Api { router, sockets_router, sockets, documents, uptime, gate, audit, identity, limiter, watch })
 }
 
 /// The sockets, as health asks for them.
@@ -426,6 +430,7 @@ impl Service {
         let face = kurrentdb::Parts {
             gate: api.gate,
             identity: Some(identity.clone()),
+            limiter: api.limiter,
             proxies: parts.config.settings.trusted_proxies.clone(),
             tls,
             clock: parts.clock,

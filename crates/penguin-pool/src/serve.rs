@@ -181,6 +181,7 @@ pub async fn serve_kurrentdb(
     let parts = kurrentdb::Parts {
         gate,
         identity: None,
+        limiter: None,
         proxies: Proxies::default(),
         tls: None,
         clock,

@@ -124,16 +124,35 @@ impl Services {
     fn visitor<T>(request: &Request<T>) -> Visitor {
         let metadata = request.metadata();
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let forwarded_for = metadata.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
         Visitor {
             credentials: Credentials::from_header(
                 metadata.get("authorization").map(MetadataValue::as_encoded_bytes),
             ),
             peer: peer.map(|peer| peer.0.ip()),
-            forwarded_for: forwarded_for
-                .flat_map(|line| line.split(','))
-                .map(|hop| hop.trim().to_owned())
-                .collect(),
+            forwarded_for: forwarded_for(metadata),
         }
+    }
+}
+
+/// Those that say to have passed a call on, the last one last. What a caller made up may be any bytes, and hides nothing
+/// that proxies put behind it.
+fn forwarded_for(metadata: &MetadataMap) -> Vec<String> {
+    let lines = metadata.get_all("x-forwarded-for");
+    let hops = lines.iter().flat_map(|line| line.as_encoded_bytes().split(|byte| *byte == b','));
+    hops.map(|hop| String::from_utf8_lossy(hop).trim().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::{HeaderMap, HeaderValue};
+
+    #[test]
+    fn a_hop_that_is_no_text_hides_none_of_the_others() {
+        let line = HeaderValue::from_bytes(b"1.2.3.4\xff, 198.51.100.1 ,10.0.0.1").unwrap();
+        let mut headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), line)]);
+        headers.append("x-forwarded-for", HeaderValue::from_static("10.0.0.2"));
+        let hops = forwarded_for(&MetadataMap::from_headers(headers));
+        assert_eq!(hops, ["1.2.3.4\u{fffd}", "198.51.100.1", "10.0.0.1", "10.0.0.2"]);
     }
 }

@@ -4,8 +4,8 @@ use super::users::Managed;
 use crate::{
     config::{Config, EventStoreKind, Host, Origins, Proxies},
     ops::{
-        headers,
-        rate_limit::{caller, caller_behind},
+        Limiter, headers,
+        rate_limit::{self, caller, caller_behind},
     },
     security::{self, Admitted, Caller, Gate, Identity, Refused, Right, Standing},
     server::{self, Spoken, Tls},
@@ -65,6 +65,8 @@ pub struct Parts {
     pub gate: Gate,
     /// Finds out who calls; without it everybody is the service itself: an insecure node, as KurrentDB calls it.
     pub identity: Option<Identity>,
+    /// How many credentials of an address may be refused; as many as it likes without.
+    pub limiter: Option<Limiter>,
     /// The proxies that are believed when they say for whom they ask.
     pub proxies: Proxies,
     /// What is spoken over its connections; in plain without.
@@ -100,21 +102,34 @@ impl Wires for Taken {
 struct Entrance {
     gate: Gate,
     identity: Option<Identity>,
+    limiter: Option<Limiter>,
     proxies: Proxies,
 }
 
 impl Entrance {
     /// Who these credentials are, which come from there.
     async fn admit(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Admitted, ErrorCode> {
+        self.admit_within(self.limiter.as_ref(), credentials, from).await
+    }
+
+    /// The same with a limit for the refused.
+    async fn admit_within(
+        &self,
+        limiter: Option<&Limiter>,
+        credentials: &Credentials,
+        from: Option<IpAddr>,
+    ) -> Result<Admitted, ErrorCode> {
         let Some(identity) = &self.identity else {
             return Ok(Admitted { caller: Caller::system(), standing: Standing::lasting() });
         };
-        let admitted = identity.admit(&understood(credentials), from).await.map_err(|refused| {
-            if let Refused::Store(error) = &refused {
-                tracing::warn!(%error, "nobody can be told apart now");
-            }
-            refused.code()
-        })?;
+        let admitted = rate_limit::admit(identity, limiter, &understood(credentials), from).await.map_err(
+            |refused| {
+                if let Refused::Store(error) = &refused {
+                    tracing::warn!(%error, "nobody can be told apart now");
+                }
+                refused.code()
+            },
+        )?;
         if admitted.caller.is_known() { Ok(admitted) } else { Err(ErrorCode::AuthenticationFailed) }
     }
 }
@@ -151,7 +166,9 @@ impl kurrentdb_protocol::Gate for Entrance {
     }
 
     async fn may_read(&self, visitor: &Visitor, stream: &StreamName) -> Result<(), Refusal> {
-        let admitted = self.admit(&visitor.credentials, from(visitor, &self.proxies)).await;
+        // Who asks was let in before: what others at their address guess does not end what they follow.
+        let from = from(visitor, &self.proxies);
+        let admitted = self.admit_within(None, &visitor.credentials, from).await;
         let Admitted { caller, .. } = admitted.map_err(Refusal::Entrance)?;
         self.gate.require(&caller, stream, Right::Read).await.map_err(Refusal::Store)
     }
@@ -202,17 +219,19 @@ impl Listening {
             accounts: parts.identity.as_ref().is_some_and(Identity::is_required),
         });
         let own = Some(parts.gate.bind(&Caller::system()));
-        let (identity, proxies) = (parts.identity.clone(), parts.proxies.clone());
-        let entrance = Arc::new(Entrance { gate: parts.gate, identity, proxies });
+        let Parts { identity, limiter, proxies, .. } = parts;
+        let managed = |identity| {
+            let (limiter, proxies) = (limiter.clone(), proxies.clone());
+            Arc::new(Managed { identity, limiter, proxies }) as Arc<dyn Users>
+        };
+        let users = identity.clone().map(managed);
+        let entrance = Arc::new(Entrance { gate: parts.gate, identity, limiter, proxies });
         // A browser's preflight brings no credentials, and which methods there are is told to everybody.
         let known = node.clone();
         let node = node
             .layer(from_fn_with_state(Arc::clone(&entrance), show))
             .layer(headers::cors(&parts.origins))
             .layer(from_fn_with_state(known, headers::options));
-        let managed =
-            |identity| Arc::new(Managed { identity, proxies: parts.proxies.clone() }) as Arc<dyn Users>;
-        let users = parts.identity.clone().map(managed);
         let options = FaceOptions {
             own,
             users,

@@ -3,6 +3,7 @@
 use super::listener::{from, understood};
 use crate::{
     config::Proxies,
+    ops::{Limiter, rate_limit},
     security::{
         ADMIN, Caller, Identity, Refused,
         accounts::{Account, AccountError, NewAccount},
@@ -21,6 +22,7 @@ const ADMINS: &str = "$admins";
 #[derive(Debug)]
 pub(super) struct Managed {
     pub(super) identity: Identity,
+    pub(super) limiter: Option<Limiter>,
     pub(super) proxies: Proxies,
 }
 
@@ -29,7 +31,9 @@ type Result<T> = std::result::Result<T, UserError>;
 impl Managed {
     async fn caller(&self, by: &Visitor) -> Result<Caller> {
         let credentials = understood(&by.credentials);
-        let caller = self.identity.identify(&credentials, from(by, &self.proxies)).await.map_err(refused)?;
+        let (limiter, from) = (self.limiter.as_ref(), from(by, &self.proxies));
+        let admitted = rate_limit::admit(&self.identity, limiter, &credentials, from).await;
+        let caller = admitted.map_err(refused)?.caller;
         if caller.is_known() {
             return Ok(caller);
         }

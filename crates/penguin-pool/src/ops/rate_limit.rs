@@ -4,12 +4,15 @@
 //! A request is counted against its address before its credentials are looked at, and given back to it when they are
 //! good: what is not proved buys no allowance of its own, and those who are known do not share one because they sit behind
 //! one address.
+//!
+//! On KurrentDB's port and in the sockets' namespaces nothing but what is refused is counted ([`admit`]): whoever is known
+//! asks there as often as they like.
 
 use crate::{
     config::{Proxies, Settings},
     http::ApiError,
     limits::{Allowances, Verdict, Whose},
-    security::Caller,
+    security::{Admitted, Caller, Credentials, Identity, Refused},
 };
 use axum::http::{HeaderMap, HeaderValue};
 use event_store::{Clock, ErrorCode};
@@ -44,6 +47,34 @@ impl Limiter {
     }
 }
 
+/// Who these credentials are, where only what is refused is counted, against the address: it is taken before they are
+/// looked at, and given back when they are somebody's.
+///
+/// # Errors
+/// As [`Identity::admit`]; and [`Refused::TooMany`] where the address has nothing left, which is written down nowhere:
+/// each refusal that is costs the disk.
+pub(crate) async fn admit(
+    identity: &Identity,
+    limiter: Option<&Limiter>,
+    credentials: &Credentials,
+    from: Option<IpAddr>,
+) -> Result<Admitted, Refused> {
+    // Where nobody has to say who they are, nothing is refused.
+    let limited = limiter.zip(from).filter(|_| identity.is_required());
+    if let Some((limiter, from)) = limited
+        && let Some(wait) = limiter.came(from).refused
+    {
+        return Err(Refused::TooMany(wait));
+    }
+    let admitted = identity.admit(credentials, from).await?;
+    if let Some((limiter, from)) = limited
+        && admitted.caller.is_known()
+    {
+        limiter.is_free(from);
+    }
+    Ok(admitted)
+}
+
 /// The refusal, if it is one.
 pub(super) fn refusal(verdict: &Verdict) -> Option<ApiError> {
     let seconds = seconds(verdict.refused?).max(1);
@@ -69,7 +100,9 @@ pub(crate) fn caller(peer: IpAddr, headers: &HeaderMap, proxies: &Proxies) -> Ip
         return peer;
     }
     let lines = headers.get_all("x-forwarded-for");
-    let hops: Vec<&str> = lines.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
+    // What a caller made up may be any bytes, and hides nothing that the proxies put behind it.
+    let hops = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let hops: Vec<_> = hops.map(String::from_utf8_lossy).collect();
     caller_behind(peer, &hops, proxies)
 }
 
@@ -97,8 +130,8 @@ mod tests {
 
     fn from(peer: &str, forwarded: &str) -> String {
         let proxies = Proxies::parse("10.0.0.0/8,192.168.1.1").unwrap();
-        let headers =
-            HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), forwarded.parse().unwrap())]);
+        let forwarded = HeaderValue::from_bytes(forwarded.as_bytes()).unwrap();
+        let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), forwarded)]);
         caller(peer.parse().unwrap(), &headers, &proxies).to_string()
     }
 
@@ -112,5 +145,11 @@ mod tests {
             "what the caller made up"
         );
         assert_eq!(from("10.1.1.1", "198.51.100.1, nonsense"), "10.1.1.1");
+        assert_eq!(
+            from("10.1.1.1", "1.2.3.4é, 198.51.100.1"),
+            "198.51.100.1",
+            "what is no text hides nobody"
+        );
+        assert_eq!(from("10.1.1.1", "198.51.100.1, é, 192.168.1.1"), "192.168.1.1");
     }
 }

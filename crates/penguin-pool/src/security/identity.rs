@@ -53,6 +53,9 @@ pub enum Refused {
     /// Too many logins came from the address: again after this time.
     #[error("Too many logins; try again in {} s", seconds(*.0))]
     TooOften(Duration),
+    /// The address has nothing left of its allowance, and the credentials were not looked at: again after this time.
+    #[error("Too many requests; try again in {} s", seconds(*.0).max(1))]
+    TooMany(Duration),
     /// The store's answer.
     #[error(transparent)]
     Store(#[from] Error),
@@ -69,7 +72,7 @@ impl Refused {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Credentials(_) => ErrorCode::AuthenticationFailed,
-            Self::Locked(_) | Self::Busy | Self::TooOften(_) => ErrorCode::RateLimited,
+            Self::Locked(_) | Self::Busy | Self::TooOften(_) | Self::TooMany(_) => ErrorCode::RateLimited,
             Self::Store(error) => error.code(),
         }
     }
@@ -78,7 +81,7 @@ impl Refused {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Locked(time) | Self::TooOften(time) => Some(seconds(*time).max(1)),
+            Self::Locked(time) | Self::TooOften(time) | Self::TooMany(time) => Some(seconds(*time).max(1)),
             Self::Busy => Some(1),
             Self::Credentials(_) | Self::Store(_) => None,
         }

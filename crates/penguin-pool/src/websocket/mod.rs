@@ -29,6 +29,7 @@ pub use watch::{Watched, watch};
 
 use crate::{
     http::ApiError,
+    ops::Limiter,
     security::{Caller, Identity, Standing},
     streams::Streams,
 };
@@ -79,6 +80,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Finds out who connects to `/ws/streams` without having said so before; without it they are let in as they are.
     pub identity: Option<Identity>,
+    /// How many credentials of an address may be refused there; as many as it likes without.
+    pub limiter: Option<Limiter>,
 }
 
 /// The sockets of a service. Cloning shares them.
@@ -124,7 +127,9 @@ impl Sockets {
             places: Arc::clone(&subscriptions),
             patience: options.patience,
         };
-        namespaces::streams(&io, Arc::new(library), options.identity, sessions.clone(), ending.clone());
+        let known_by =
+            options.identity.map(|identity| namespaces::KnownBy { identity, limiter: options.limiter });
+        namespaces::streams(&io, Arc::new(library), known_by, sessions.clone(), ending.clone());
         namespaces::health(&io, &options.health);
         let tasks = [
             tokio::spawn(options.health.clone().repeat_every(options.repeat)).abort_handle(),
@@ -194,7 +199,7 @@ async fn plain_health(
     upgrade::check_origin(request.headers(), &sockets.0.allowed_origins)?;
     let (response, connection) = upgrade::accept(&mut request)?;
     // How the service is is for everybody: whoever may hear it now may go on to hear it.
-    let session = sockets.open(caller, Standing::lasting())?;
+    let session = sockets.open(caller, Standing::lasting(), socket_io::came_from(&request))?;
     tokio::spawn(async move {
         let Some(io) = connection.established().await else { return };
         let io = Transport::new(io, Whose::Known(Arc::clone(&session)));

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     http::ApiError,
+    ops::{Limiter, rate_limit},
     security::{Admitted, Credentials, Identity},
 };
 use event_store::ErrorCode;
@@ -77,7 +78,7 @@ pub(super) async fn tell_health(io: SocketIo, feed: HealthFeed) {
 pub(super) fn streams(
     io: &SocketIo,
     library: Arc<Library>,
-    identity: Option<Identity>,
+    known_by: Option<KnownBy>,
     sessions: Sessions,
     ending: Ending,
 ) {
@@ -87,8 +88,8 @@ pub(super) fn streams(
         // Every connection has one: see `socket_io`.
         let session =
             socket.req_parts().extensions.get::<Arc<Session>>().ok_or_else(|| "no session".to_owned())?;
-        let admitted = match &identity {
-            Some(identity) => known(identity, session, auth.ok()).await?,
+        let admitted = match &known_by {
+            Some(known_by) => known(known_by, session, auth.ok()).await?,
             None => by_handshake(session),
         };
         sessions.register(socket.id.as_str(), session);
@@ -169,15 +170,23 @@ impl<A: Adapter> FromMessageParts<A> for Answered {
     }
 }
 
+/// What finds out who connects.
+#[derive(Debug, Clone)]
+pub(super) struct KnownBy {
+    pub(super) identity: Identity,
+    /// How many credentials of an address may be refused: one connection can bring as many as it likes.
+    pub(super) limiter: Option<Limiter>,
+}
+
 /// Who connects, by the handshake or by what came with the connection; or why nobody is known.
-async fn known(identity: &Identity, session: &Session, auth: Option<Value>) -> Result<Admitted, String> {
+async fn known(by: &KnownBy, session: &Session, auth: Option<Value>) -> Result<Admitted, String> {
     // What the handshake said may hold no longer: what comes now counts then.
     if session.caller.is_known() && session.standing.holds() {
         return Ok(by_handshake(session));
     }
     let token = auth.as_ref().and_then(|auth| auth.get("token")).and_then(Value::as_str);
     let credentials = token.map_or(Credentials::None, Credentials::token);
-    match identity.admit(&credentials, None).await {
+    match rate_limit::admit(&by.identity, by.limiter.as_ref(), &credentials, session.from).await {
         Ok(admitted) if admitted.caller.is_known() => Ok(admitted),
         Ok(_) => Err("authentication-failed: connect with auth: { token }, or send Authorization".to_owned()),
         Err(refused) => Err(format!("{}: {refused}", refused.code())),

@@ -8,7 +8,7 @@ use super::{
     upgrade,
 };
 use crate::{
-    http::ApiError,
+    http::{ApiError, CameFrom},
     security::{Caller, Standing},
 };
 use axum::{
@@ -22,6 +22,7 @@ use futures::future::{Ready, ready};
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, service::SocketIoService, socket::Sid};
 use std::{
     convert::Infallible,
+    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -87,12 +88,13 @@ pub(super) async fn serve(
     if asked.websocket && asked.well_formed && request.method() == Method::GET {
         return websocket(&sockets, caller, standing, &asked, request);
     }
+    let from = came_from(&request);
     // The library would take up a handshake by itself, past the limits and the flow here.
     request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
     request.extensions_mut().clear();
     match (asked.id, request.method().clone()) {
         (None, Method::GET) => {
-            let session = sockets.open(caller, standing)?;
+            let session = sockets.open(caller, standing, from)?;
             request.extensions_mut().insert(session);
             answer(&sockets, request).await
         }
@@ -105,6 +107,11 @@ pub(super) async fn serve(
         }
         _ => answer(&sockets, request).await,
     }
+}
+
+/// Where a request comes from, as the layers found it.
+pub(super) fn came_from(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<CameFrom>().and_then(|came| came.0)
 }
 
 /// The answer to a long poll, its messages counted as taken: the next poll comes only when it was read.
@@ -138,7 +145,8 @@ fn websocket(
     let whose = match &asked.id {
         Some(id) => Whose::Later(sockets.0.sessions.clone(), id.clone()),
         None => {
-            let session = sockets.open(caller, standing)?;
+            let from = came_from(&request);
+            let session = sockets.open(caller, standing, from)?;
             opening.extensions_mut().insert(Arc::clone(&session));
             Whose::Known(session)
         }
@@ -155,11 +163,16 @@ fn websocket(
 
 impl Sockets {
     /// A new connection of this caller, if there is a place for one.
-    pub(super) fn open(&self, caller: Caller, standing: Standing) -> Result<Arc<Session>, ApiError> {
+    pub(super) fn open(
+        &self,
+        caller: Caller,
+        standing: Standing,
+        from: Option<IpAddr>,
+    ) -> Result<Arc<Session>, ApiError> {
         if self.0.ending.has_come() {
             return Err(event_store::Error::Closed.into());
         }
-        self.0.sessions.open(caller, standing).ok_or_else(|| {
+        self.0.sessions.open(caller, standing, from).ok_or_else(|| {
             metrics::counter!("http_requests_refused_total", "reason" => "sockets").increment(1);
             let message = "As many sockets are open as the service takes; try again in 5 s";
             ApiError::new(ErrorCode::RateLimited, message).retry_after(5)

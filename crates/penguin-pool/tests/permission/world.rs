@@ -153,6 +153,7 @@ async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -
     let of_face = kurrentdb::Parts {
         gate: api.gate,
         identity: Some(api.identity.clone()),
+        limiter: api.limiter,
         proxies: Proxies::default(),
         tls: None,
         clock: Arc::new(SystemClock),

@@ -44,6 +44,7 @@ pub(crate) async fn serve(change: impl FnOnce(&mut Options)) -> Served {
         patience: PATIENCE,
         clock,
         identity: None,
+        limiter: None,
     };
     change(&mut options);
     let sockets = Sockets::new(options);
