@@ -9,15 +9,17 @@ use super::{
     accounts::{self, Account, AccountError, Accounts, ApiKey, NewAccount, Scope},
     api_key,
     credentials::Credentials,
+    is_admins,
     lockout::Lockout,
     password::{PasswordError, Passwords, Phc},
     random,
     standing::{Grounds, Standing},
     tokens::{Issued, TokenError, Tokens},
+    turns::{Tag, Turns},
 };
 use crate::{
     audit::{Audit, Deed, Pending},
-    limits::{Allowances, Whose},
+    limits::{Allowances, Whose, network},
 };
 use aws_lc_rs::hmac;
 use event_store::{Clock, Error, ErrorCode, Timestamp};
@@ -145,7 +147,8 @@ struct Inner {
     logins: Option<Allowances>,
     audit: Option<Audit>,
     key: hmac::Key,
-    remembered: Mutex<LruCache<[u8; 32], (Phc, Duration)>>,
+    remembered: Mutex<LruCache<Tag, (Phc, Duration)>>,
+    turns: Turns,
 }
 
 impl Identity {
@@ -166,6 +169,7 @@ impl Identity {
             audit,
             key: hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()?),
             remembered: Mutex::new(LruCache::new(REMEMBERED)),
+            turns: Turns::default(),
         })))
     }
 
@@ -234,7 +238,7 @@ impl Identity {
             Credentials::Basic { login, password } => {
                 let account = self.log_in(login, password, from).await;
                 let admitted = account.map(|account| Admitted {
-                    caller: Caller::user(&account.login_name, &account.roles),
+                    caller: Caller::user(&account.login_name, &account.roles).with_account(),
                     standing: self.standing(Some(account), None, None),
                 });
                 // It was written down there.
@@ -298,7 +302,13 @@ impl Identity {
         password: &SecretString,
         from: Option<IpAddr>,
     ) -> Result<Arc<Account>, Refused> {
-        match self.remembered(login_name, password).await? {
+        let tag = self.tag(login_name, password, from);
+        if let Some(account) = self.remembered(login_name, &tag).await? {
+            return Ok(account);
+        }
+        // A client that sends many calls at once is one that logs in: the others wait for the first.
+        let _turn = self.0.turns.take(tag).await;
+        match self.remembered(login_name, &tag).await? {
             Some(account) => Ok(account),
             None => self.attempt(login_name, password, from).await,
         }
@@ -333,7 +343,8 @@ impl Identity {
         {
             return Err(Refused::TooOften(wait));
         }
-        if let Some(account) = self.remembered(login_name, password).await? {
+        let tag = self.tag(login_name, password, from);
+        if let Some(account) = self.remembered(login_name, &tag).await? {
             return Ok(account);
         }
         let attempt = self.0.lockout.attempt(login_name, from).map_err(Refused::Locked)?;
@@ -349,7 +360,7 @@ impl Identity {
         match (account.filter(|account| !account.disabled), hash) {
             (Some(account), Some(hash)) if right => {
                 attempt.succeeded();
-                self.remember(self.tag(login_name, password), hash);
+                self.remember(tag, hash);
                 Ok(account)
             }
             _ => Err(refuse("The login name or the password is wrong")),
@@ -357,18 +368,16 @@ impl Identity {
     }
 
     /// The account with this login name, if it is enabled and it is remembered that this is its password.
-    async fn remembered(
-        &self,
-        login_name: &str,
-        password: &SecretString,
-    ) -> Result<Option<Arc<Account>>, Refused> {
+    async fn remembered(&self, login_name: &str, tag: &Tag) -> Result<Option<Arc<Account>>, Refused> {
         let account = self.0.accounts.find(login_name).await?.filter(|account| !account.disabled);
-        let tag = self.tag(login_name, password);
-        Ok(account.filter(|account| self.remembers(&tag, account.hash())))
+        Ok(account.filter(|account| self.remembers(tag, account.hash())))
     }
 
-    fn tag(&self, login_name: &str, password: &SecretString) -> [u8; 32] {
+    /// What a right password is remembered by: also by where it came from, or whoever guesses from elsewhere would not be
+    /// held to any limit when the guess is right.
+    fn tag(&self, login_name: &str, password: &SecretString, from: Option<IpAddr>) -> Tag {
         let mut context = hmac::Context::with_key(&self.0.key);
+        context.update(format!("{:?} ", from.map(network)).as_bytes());
         context.update(&(login_name.len() as u64).to_be_bytes());
         context.update(login_name.as_bytes());
         context.update(password.expose_secret().as_bytes());
@@ -377,7 +386,7 @@ impl Identity {
         tag
     }
 
-    fn remembers(&self, tag: &[u8; 32], hash: &Phc) -> bool {
+    fn remembers(&self, tag: &Tag, hash: &Phc) -> bool {
         let now = self.0.clock.monotonic();
         let mut remembered = self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         match remembered.get(tag) {
@@ -390,7 +399,7 @@ impl Identity {
         }
     }
 
-    fn remember(&self, tag: [u8; 32], hash: Phc) {
+    fn remember(&self, tag: Tag, hash: Phc) {
         let now = self.0.clock.monotonic();
         self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(tag, (hash, now));
     }
@@ -407,9 +416,9 @@ impl Identity {
         let account = account.filter(|account| !account.disabled).ok_or_else(wrong)?;
         let mut roles = account.roles.clone();
         if key.scope != Scope::Admin {
-            roles.retain(|role| role != ADMIN);
+            roles.retain(|role| !is_admins(role));
         }
-        let caller = Caller::user(&account.login_name, &roles);
+        let caller = Caller::user(&account.login_name, &roles).with_account();
         let caller = if key.scope == Scope::Read { caller.read_only() } else { caller };
         let until = key.expires_at;
         Ok(Admitted { caller, standing: self.standing(Some(account), Some(key), until) })
@@ -433,7 +442,7 @@ impl Identity {
             .ok_or_else(|| {
                 refuse("The token is refused: its account was disabled, deleted, or got another password")
             })?;
-        let caller = Caller::user(&account.login_name, &account.roles);
+        let caller = Caller::user(&account.login_name, &account.roles).with_account();
         Ok(Admitted { caller, standing: self.standing(Some(account), None, Some(verified.until)) })
     }
 
@@ -447,6 +456,7 @@ impl Identity {
         password: &SecretString,
         from: Option<IpAddr>,
     ) -> Result<Issued, Refused> {
+        let _turn = self.0.turns.take(self.tag(login_name, password, from)).await;
         let account = self.attempt(login_name, password, from).await?;
         let version = account.hash().fingerprint();
         self.0

@@ -171,7 +171,7 @@ impl Identity {
     /// [`ManageError`].
     pub async fn list_keys(&self, caller: &Caller) -> Result<ApiKeyList> {
         let keys = self.accounts().all_keys().await?;
-        let theirs = keys.iter().filter(|key| caller.is_admin() || key.login_name == caller.id());
+        let theirs = keys.iter().filter(|key| is_for(caller, &key.login_name));
         Ok(ApiKeyList { keys: theirs.map(|key| shown_key(key)).collect() })
     }
 
@@ -195,7 +195,7 @@ impl Identity {
     pub async fn revoke_key(&self, caller: &Caller, id: &str) -> Result<ApiKeyRevoked> {
         self.told(caller, "revoke-key", id, may_write(caller))?;
         let key = self.accounts().find_key(id).await?;
-        if key.is_none_or(|key| !caller.is_admin() && key.login_name != caller.id()) {
+        if key.is_none_or(|key| !is_for(caller, &key.login_name)) {
             return Err(AccountError::NoSuchKey(id.to_owned()).into());
         }
         self.accounts().revoke_key(id, caller.id()).await?;
@@ -233,7 +233,7 @@ fn may_write(caller: &Caller) -> Result<()> {
 }
 
 /// A key that somebody found is not to make others that outlive it.
-fn by_no_key(by: &Credentials) -> Result<()> {
+pub(crate) fn by_no_key(by: &Credentials) -> Result<()> {
     match by {
         Credentials::ApiKey(_) => {
             Err(ManageError::Denied("An API key makes no accounts and no keys: send a password or a token"))
@@ -242,10 +242,21 @@ fn by_no_key(by: &Credentials) -> Result<()> {
     }
 }
 
+/// Whether an account is the caller's own, or any for an administrator. Another issuer's word makes nobody its owner: keys
+/// would outlive what that issuer takes back.
+fn is_for(caller: &Caller, login_name: &str) -> bool {
+    caller.is_admin() || (caller.has_account() && login_name == caller.id())
+}
+
 fn may_make(caller: &Caller, by: &Credentials, login_name: &str, scope: Scope) -> Result<()> {
     may_write(caller)?;
     by_no_key(by)?;
-    if !caller.is_admin() && login_name != caller.id() {
+    if !caller.is_admin() && !caller.has_account() {
+        return Err(ManageError::Denied(
+            "Keys are made for accounts that are kept here, by their passwords and tokens",
+        ));
+    }
+    if !is_for(caller, login_name) {
         return Err(ManageError::Denied("Only administrators make keys for others"));
     }
     if !caller.is_admin() && scope == Scope::Admin {

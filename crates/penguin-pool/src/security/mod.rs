@@ -16,12 +16,14 @@ mod random;
 mod routes;
 mod standing;
 pub mod tokens;
+mod turns;
 mod user_id;
 
 pub use accounts::Accounts;
 pub use credentials::Credentials;
 pub use identity::{Admitted, Identity, Parts, Refused};
 pub use manage::ManageError;
+pub(crate) use manage::by_no_key;
 pub use random::password as random_password;
 pub use routes::routes;
 pub use standing::{LOOK_EVERY, STANDING_LOST, Standing};
@@ -50,11 +52,16 @@ pub struct Caller(Kind);
 enum Kind {
     System,
     Anonymous,
-    User { id: Arc<str>, roles: Arc<[String]>, read_only: bool },
+    User { id: Arc<str>, roles: Arc<[String]>, read_only: bool, has_account: bool },
 }
 
 /// The role of those who administer the service; KurrentDB's group `$admins`.
 pub const ADMIN: &str = "admin";
+
+/// Whether a role is that of administrators, by either of its names.
+fn is_admins(role: &str) -> bool {
+    role == ADMIN || role == "$admins"
+}
 
 /// The shortest password that an account may get where callers must say who they are, in characters.
 pub const SHORTEST_PASSWORD: usize = 8;
@@ -72,17 +79,39 @@ impl Caller {
         Self(Kind::Anonymous)
     }
 
-    /// Somebody who proved to be this user, with these roles (`admin` is one; written without `role:`).
+    /// Somebody who proved to be this user, with these roles (`admin` is one; written without `role:`). KurrentDB's name
+    /// for that one, `$admins`, is the same role: whoever had it under the other name alone would have all that `$acl`s
+    /// give to it, and none of the limits of administrators.
     #[must_use]
     pub fn user(id: &str, roles: &[String]) -> Self {
-        Self(Kind::User { id: id.into(), roles: roles.into(), read_only: false })
+        let roles = roles.iter().map(|role| if is_admins(role) { ADMIN.to_owned() } else { role.clone() });
+        Self(Kind::User { id: id.into(), roles: roles.collect(), read_only: false, has_account: false })
+    }
+
+    /// The same, by an account that is kept here, and not by another issuer's word.
+    #[must_use]
+    pub fn with_account(self) -> Self {
+        match self.0 {
+            Kind::User { id, roles, read_only, .. } => {
+                Self(Kind::User { id, roles, read_only, has_account: true })
+            }
+            other => Self(other),
+        }
+    }
+
+    /// Whether it was an account kept here that said who this is.
+    #[must_use]
+    pub const fn has_account(&self) -> bool {
+        matches!(self.0, Kind::User { has_account: true, .. })
     }
 
     /// The same, by credentials that are good for reading alone.
     #[must_use]
     pub fn read_only(self) -> Self {
         match self.0 {
-            Kind::User { id, roles, .. } => Self(Kind::User { id, roles, read_only: true }),
+            Kind::User { id, roles, has_account, .. } => {
+                Self(Kind::User { id, roles, read_only: true, has_account })
+            }
             other => Self(other),
         }
     }

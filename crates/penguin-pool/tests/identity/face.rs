@@ -9,6 +9,7 @@ use kurrentdb_protocol::grpc::proto::event_store::client::{
     operations::operations_client::OperationsClient,
     users::{CreateReq, DeleteReq, create_req, delete_req, users_client::UsersClient},
 };
+use penguin_pool::security::accounts::Scope;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tonic::{Code, Request, Status, transport::Endpoint};
@@ -121,6 +122,27 @@ fn of_ada<T>(message: T) -> Request<T> {
     // ada:correct-horse
     request.metadata_mut().insert("authorization", "Basic YWRhOmNvcnJlY3QtaG9yc2U=".parse().unwrap());
     request
+}
+
+#[tokio::test]
+async fn a_key_makes_no_accounts_here_either() {
+    let (bed, address) = start().await;
+    let (_, key) = bed.key("ada", Scope::Admin, None).await;
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let options = create_req::Options {
+        login_name: "eve".into(),
+        password: "a long password".into(),
+        full_name: String::new(),
+        groups: vec!["$admins".into()],
+    };
+    let mut create = Request::new(CreateReq { options: Some(options) });
+    create.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    let denied = UsersClient::new(channel).create(create).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied, "{denied}");
+    assert_eq!(
+        bed.service.service.identity().accounts().find("eve").await.unwrap().map(|a| a.login_name.clone()),
+        None
+    );
 }
 
 fn trailers(status: &Status) -> (Code, &str, &str) {

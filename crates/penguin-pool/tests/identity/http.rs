@@ -1,7 +1,7 @@
 //! HTTP: what credentials are good for, and how they are refused.
 
 use crate::bed::{Bed, PASSWORD, ask, read, refused};
-use penguin_pool::security::accounts::Scope;
+use penguin_pool::security::{Refused, accounts::Scope};
 use serde_json::json;
 use std::time::Duration;
 use test_support::TestService;
@@ -130,6 +130,30 @@ async fn who_guesses_is_locked_out_and_who_knows_is_not() {
     assert_eq!(ask(bed.browse().basic_auth("ada", Some(PASSWORD))).await.0, 200);
     bed.clock.advance(Duration::from_secs(1));
     assert_eq!(ask(bed.browse().basic_auth("bob", Some(PASSWORD))).await.0, 200);
+}
+
+#[tokio::test]
+async fn many_calls_at_once_with_the_right_password_are_all_let_in() {
+    let bed = Bed::start_on(super::BACKEND).await;
+    let calls = (0..12).map(|_| ask(bed.browse().basic_auth("bob", Some(PASSWORD))));
+    for (status, body) in futures::future::join_all(calls).await {
+        assert_eq!(status, 200, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_guess_from_elsewhere_is_held_to_the_limits_also_when_it_is_right() {
+    let bed = Bed::start_on(super::BACKEND).await;
+    let identity = bed.service.service.identity();
+    let log_in = async |password: &str, last: u8| {
+        identity.log_in("bob", &password.into(), Some([203, 0, 113, last].into())).await
+    };
+    log_in(PASSWORD, 1).await.unwrap();
+    for _ in 0..5 {
+        log_in("wrong", 2).await.unwrap_err();
+    }
+    assert!(matches!(log_in(PASSWORD, 2).await, Err(Refused::Locked(_))));
+    log_in(PASSWORD, 1).await.unwrap();
 }
 
 #[tokio::test]

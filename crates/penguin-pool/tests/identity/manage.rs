@@ -127,6 +127,20 @@ async fn a_key_makes_no_keys_and_no_accounts() {
 }
 
 #[tokio::test]
+async fn kurrentdbs_name_of_the_administrators_is_the_same_role() {
+    let bed = Bed::on(&[("AUDIT", "true")], None).await;
+    bed.add("ada", &["admin"]).await;
+    let dto = json!({ "loginName": "olga", "roles": ["$admins"], "password": PASSWORD });
+    let made = data(bed.call("ada", Method::POST, "accounts").json(&dto), 201).await;
+    assert_eq!(made["account"]["roles"], json!(["admin"]));
+    let (_, key) = bed.key("olga", Scope::Read, None).await;
+    for path in ["/api/audit", "/api/streams/system-accounts/events"] {
+        let answer = ask(bed.service.get(path).header("x-api-key", &key)).await;
+        refused(403, "permission-denied", &answer);
+    }
+}
+
+#[tokio::test]
 async fn ones_own_password_takes_the_one_of_now() {
     let bed = Bed::start().await;
     let token = bed.token("bob").await;

@@ -210,7 +210,7 @@ fn matrix() -> Vec<Row> {
             r.json(&json!({ "currentPassword": "it was this", "newPassword": "it will be this" }))
         }),
         fixed!("GET", "/api/auth/keys", KNOWN),
-        fixed!("POST", "/api/auth/keys", [401, 201, 404, 201, 201, 201, 404])
+        fixed!("POST", "/api/auth/keys", [401, 403, 403, 403, 403, 201, 404])
             .sending(|r, _, _| r.json(&json!({}))),
         row("DELETE /api/auth/keys/{keyId}", NO_KEY, |_| "/api/auth/keys/nothing".to_owned()),
         fixed!("GET", "/api/auth/accounts", ADMINS),

@@ -266,6 +266,7 @@ impl Accounts {
         check_login_name(&account.login_name)?;
         check_full_name(&account.full_name)?;
         check_roles(&account.roles)?;
+        let account = NewAccount { roles: named(account.roles), ..account };
         self.change(deed(by, "create-account", &account.login_name), |book| {
             if book.account(&account.login_name).is_some() {
                 return Err(AccountError::Exists(account.login_name.clone()));
@@ -319,6 +320,7 @@ impl Accounts {
     ) -> Result<(), AccountError> {
         full_name.as_deref().map_or(Ok(()), check_full_name)?;
         roles.as_deref().map_or(Ok(()), check_roles)?;
+        let roles = roles.map(named);
         self.change(deed(by, "update-account", login_name), |book| {
             let account = existing(book, login_name)?;
             let updated = AccountUpdated {
@@ -523,6 +525,14 @@ fn check_full_name(name: &str) -> Result<(), AccountError> {
     Err(AccountError::Invalid(
         "A name for people has at most 256 characters, and no control characters".to_owned(),
     ))
+}
+
+/// The roles by the names that they have here.
+fn named(roles: Vec<String>) -> Vec<String> {
+    roles
+        .into_iter()
+        .map(|role| if super::is_admins(&role) { super::ADMIN.to_owned() } else { role })
+        .collect()
 }
 
 fn check_roles(roles: &[String]) -> Result<(), AccountError> {
