@@ -160,7 +160,7 @@ async fn who_guesses_by_kurrentdbs_protocol_spends_the_allowance_of_their_addres
     };
     for _ in 0..9 {
         assert_eq!(operate("10.0.0.1", &right).await, Code::Unimplemented, "who is known is not counted");
-        assert_eq!(manage("10.0.0.1", &right).await, Code::NotFound);
+        assert_eq!(manage("10.0.0.1", &right).await, Code::PermissionDenied, "a key manages no accounts");
         assert_eq!(get(b"10.0.0.1", &right).await, 200);
     }
     assert_eq!(operate("10.0.0.1", &wrong).await, Code::Unauthenticated);
