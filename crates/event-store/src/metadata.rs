@@ -46,6 +46,22 @@ pub struct Acl {
     pub meta_write: Option<Vec<String>>,
 }
 
+impl Acl {
+    /// Everything for KurrentDB's group of administrators (`$admins`), and nothing for anybody else: what a stream of the
+    /// service's own says, to KurrentDB's other clients too.
+    #[must_use]
+    pub fn admins() -> Self {
+        let admins = Some(vec!["$admins".to_owned()]);
+        Self {
+            read: admins.clone(),
+            write: admins.clone(),
+            delete: admins.clone(),
+            meta_read: admins.clone(),
+            meta_write: admins,
+        }
+    }
+}
+
 /// Metadata and where it stands in the metastream.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct VersionedMetadata {

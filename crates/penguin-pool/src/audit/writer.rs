@@ -91,15 +91,7 @@ impl Writer {
         if found.revision.is_some() {
             return Ok(());
         }
-        let admins = || Some(vec!["$admins".to_owned()]);
-        let acl = Acl {
-            read: admins(),
-            write: admins(),
-            delete: admins(),
-            meta_read: admins(),
-            meta_write: admins(),
-        };
-        let metadata = StreamMetadata { acl: Some(acl), ..StreamMetadata::default() };
+        let metadata = StreamMetadata { acl: Some(Acl::admins()), ..StreamMetadata::default() };
         match self.store.set_metadata(&stream, ExpectedState::NoStream, &metadata, self.ids.next_id()).await {
             Ok(_) | Err(Error::WrongExpectedRevision { .. }) => Ok(()),
             Err(error) => Err(error),

@@ -1,5 +1,6 @@
 //! Lists of streams. One filter, a prefix, an offset and a cursor are answered from the blocks, whatever the number of
-//! streams; several filters, dates and expressions look at the shortest list that can hold the answer.
+//! streams; several filters, dates and expressions look at the shortest list that can hold the answer, and several long lists
+//! are counted side by side.
 
 use super::{
     BrowseFilter, BrowsePage, CatalogueError, MAX_PAGE, Result, View,

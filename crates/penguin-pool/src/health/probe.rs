@@ -210,16 +210,9 @@ impl Probe {
             Ok(serde_json::Value::Object(map)) => map,
             _ => serde_json::Map::new(),
         };
-        let system = || Some(vec!["$admins".to_owned()]);
         StreamMetadata {
             max_count: Some(KEPT),
-            acl: Some(Acl {
-                read: system(),
-                write: system(),
-                delete: system(),
-                meta_read: system(),
-                meta_write: system(),
-            }),
+            acl: Some(Acl::admins()),
             custom,
             ..StreamMetadata::default()
         }

@@ -163,7 +163,8 @@ impl Caller {
 /// A store bound to a caller: whatever is asked of it is asked in that caller's name.
 pub type BoundStore = Arc<dyn EventStore>;
 
-/// The one way from a caller to the store. Permission is a decorator put on here; encryption will be one below it.
+/// The one way from a caller to the store. Permission is a decorator that is put on here, and the trail
+/// one around it; encryption stands below, in the engine that the gate is given.
 #[derive(Debug, Clone)]
 pub struct Gate {
     engine: Arc<dyn EventStore>,

@@ -138,15 +138,7 @@ impl Streams {
             Ok(Value::Object(map)) => map,
             _ => serde_json::Map::new(),
         };
-        let system = || Some(vec!["$admins".to_owned()]);
-        let acl = Acl {
-            read: system(),
-            write: system(),
-            delete: system(),
-            meta_read: system(),
-            meta_write: system(),
-        };
-        StreamMetadata { acl: Some(acl), custom, ..metadata }
+        StreamMetadata { acl: Some(Acl::admins()), custom, ..metadata }
     }
 
     fn now(&self) -> DateTime {

@@ -271,13 +271,7 @@ impl Accounts {
             if book.account(&account.login_name).is_some() {
                 return Err(AccountError::Exists(account.login_name.clone()));
             }
-            Ok(Some(AccountEvent::Created(AccountCreated {
-                login_name: account.login_name.clone(),
-                full_name: account.full_name.clone(),
-                roles: account.roles.clone(),
-                password_hash: account.hash.clone(),
-                by: by.to_owned(),
-            })))
+            Ok(Some(created(&account, by)))
         })
         .await
     }
@@ -292,13 +286,7 @@ impl Accounts {
             if let Some(other) = book.accounts().next() {
                 return Err(AccountError::Exists(other.login_name.clone()));
             }
-            Ok(Some(AccountEvent::Created(AccountCreated {
-                login_name: account.login_name.clone(),
-                full_name: account.full_name.clone(),
-                roles: account.roles.clone(),
-                password_hash: account.hash.clone(),
-                by: by.to_owned(),
-            })))
+            Ok(Some(created(account, by)))
         });
         match made.await {
             Ok(()) => Ok(true),
@@ -480,15 +468,7 @@ impl Accounts {
         if store.metadata(stream).await?.revision.is_some() {
             return Ok(());
         }
-        let admins = || Some(vec!["$admins".to_owned()]);
-        let acl = Acl {
-            read: admins(),
-            write: admins(),
-            delete: admins(),
-            meta_read: admins(),
-            meta_write: admins(),
-        };
-        let metadata = StreamMetadata { acl: Some(acl), ..StreamMetadata::default() };
+        let metadata = StreamMetadata { acl: Some(Acl::admins()), ..StreamMetadata::default() };
         match store.set_metadata(stream, ExpectedState::NoStream, &metadata, ids.next_id()).await {
             // Somebody else just did.
             Ok(_) | Err(Error::WrongExpectedRevision { .. }) => Ok(()),
@@ -525,6 +505,16 @@ fn check_full_name(name: &str) -> Result<(), AccountError> {
     Err(AccountError::Invalid(
         "A name for people has at most 256 characters, and no control characters".to_owned(),
     ))
+}
+
+fn created(account: &NewAccount, by: &str) -> AccountEvent {
+    AccountEvent::Created(AccountCreated {
+        login_name: account.login_name.clone(),
+        full_name: account.full_name.clone(),
+        roles: account.roles.clone(),
+        password_hash: account.hash.clone(),
+        by: by.to_owned(),
+    })
 }
 
 /// The roles by the names that they have here.
