@@ -14,6 +14,7 @@ mod routes;
 mod writer;
 
 pub(crate) use observed::Observed;
+pub use origin::Origin;
 pub use read::{Fault, Verdict, verify};
 pub use routes::routes;
 
@@ -52,27 +53,32 @@ pub struct Deed {
     action: &'static str,
     streams: Vec<String>,
     subject: Option<String>,
-    address: Option<IpAddr>,
+    origin: Origin,
 }
 
 impl Deed {
     /// Who did what, on which streams.
     #[must_use]
     pub fn new(caller: &str, action: &'static str, streams: Vec<String>) -> Self {
-        Self { caller: caller.to_owned(), action, streams, subject: None, address: None }
+        Self { caller: caller.to_owned(), action, streams, subject: None, origin: Origin::default() }
     }
 
-    /// The same, about an account or an API key.
+    /// The same, about an account, an API key, or what else stands beside streams.
     #[must_use]
     pub fn about(self, subject: &str) -> Self {
         let end = subject.floor_char_boundary(LONGEST_SUBJECT);
         Self { subject: Some(subject[..end].to_owned()), ..self }
     }
 
-    /// The same, from an address, which counts where the request under way says none.
+    /// The same, from an address, which counts where what is under way says none.
     #[must_use]
     pub fn with_address(self, address: Option<IpAddr>) -> Self {
-        Self { address, ..self }
+        self.with_origin(Origin::at(address))
+    }
+
+    /// The same, from there, which counts where what is under way says nothing.
+    fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 }
 
@@ -130,10 +136,12 @@ impl Audit {
     /// no request asked for, and nobody at an address.
     #[must_use]
     pub(crate) fn observe(&self, caller: &Caller, from: Option<IpAddr>, store: BoundStore) -> BoundStore {
-        if caller.is_system() && from.is_none() && origin::current().is_none() {
+        let origin = origin::current().or_else(|| from.map(|from| Origin::at(Some(from))));
+        if caller.is_system() && origin.is_none() {
             return store;
         }
-        Arc::new(Observed::new(store, self.clone(), caller.clone(), from))
+        // A task that goes on with this store is not what was under way when it was bound.
+        Arc::new(Observed::new(store, self.clone(), caller.clone(), origin.unwrap_or_default()))
     }
 
     /// Makes room for a deed that is about to be done.
@@ -156,7 +164,7 @@ impl Audit {
                 None
             }
         };
-        let origin = origin::current();
+        let (known, origin) = (deed.origin, origin::current().unwrap_or_default());
         let record = AuditRecord {
             instance: String::new(),
             sequence: 0,
@@ -167,8 +175,8 @@ impl Audit {
             streams: deed.streams,
             subject: deed.subject,
             outcome: "cancelled".to_owned(),
-            request_id: origin.as_ref().and_then(|origin| origin.request_id.clone()),
-            address: origin.and_then(|origin| origin.address).or(deed.address).map(|a| a.to_string()),
+            request_id: origin.request_id.or(known.request_id),
+            address: origin.address.or(known.address).map(|address| address.to_string()),
         };
         Ok(Pending { permit, record: Some(record) })
     }

@@ -1,13 +1,13 @@
 //! A decorator that writes down what a caller does with a store.
 
-use super::{Audit, Deed, Pending};
+use super::{Audit, Deed, Origin, Pending};
 use crate::security::Caller;
 use event_store::{
     AllPage, Appended, AppendedMany, Capabilities, Deleted, Error, EventStore, ExpectedState, NewEvent,
     Position, ReadAll, ReadStream, Result, StoreId, StoreState, StoreStatistics, StreamInfo, StreamMetadata,
     StreamName, StreamPage, StreamWrite, SubscribeAll, SubscribeStream, Subscription, VersionedMetadata,
 };
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The name of everything, as the trail writes it.
@@ -19,18 +19,13 @@ pub(crate) struct Observed {
     store: Arc<dyn EventStore>,
     audit: Audit,
     caller: Caller,
-    from: Option<IpAddr>,
+    origin: Origin,
 }
 
 impl Observed {
-    /// Of a caller at an address, if it is known and no request under way says it.
-    pub(crate) fn new(
-        store: Arc<dyn EventStore>,
-        audit: Audit,
-        caller: Caller,
-        from: Option<IpAddr>,
-    ) -> Self {
-        Self { store, audit, caller, from }
+    /// Of a caller there, where what is under way does not say it.
+    pub(crate) fn new(store: Arc<dyn EventStore>, audit: Audit, caller: Caller, origin: Origin) -> Self {
+        Self { store, audit, caller, origin }
     }
 
     /// Does it, if it can be written down, and writes down what came of it.
@@ -47,7 +42,7 @@ impl Observed {
     }
 
     fn deed(&self, action: &'static str, streams: Vec<String>) -> Deed {
-        Deed::new(self.caller.id(), action, streams).with_address(self.from)
+        Deed::new(self.caller.id(), action, streams).with_origin(self.origin.clone())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::users::Managed;
 use crate::{
+    audit::Origin,
     config::{Config, EventStoreKind, Host, Origins, Proxies},
     ops::{
         Limiter, headers,
@@ -137,10 +138,10 @@ impl Entrance {
 /// The node's HTTP interface for whoever may see it. What clients ask before they say who they are is told to
 /// everybody.
 async fn show(State(entrance): State<Arc<Entrance>>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let from = peer.map(|peer| caller(peer, request.headers(), &entrance.proxies));
     if !matches!(request.uri().path(), "/health/live" | "/info" | "/ping" | "/gossip") {
         let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-        let from = peer.map(|peer| caller(peer, request.headers(), &entrance.proxies));
         match entrance.admit(&Credentials::from_header(header), from).await {
             Ok(Admitted { caller, .. }) => {
                 _ = request.extensions_mut().insert(http::StoreOf(entrance.gate.bind_at(&caller, from)));
@@ -154,7 +155,7 @@ async fn show(State(entrance): State<Arc<Entrance>>, mut request: Request, next:
             }
         }
     }
-    next.run(request).await
+    Origin::at(from).around(next.run(request)).await
 }
 
 #[async_trait::async_trait]
@@ -170,7 +171,8 @@ impl kurrentdb_protocol::Gate for Entrance {
         let from = from(visitor, &self.proxies);
         let admitted = self.admit_within(None, &visitor.credentials, from).await;
         let Admitted { caller, .. } = admitted.map_err(Refusal::Entrance)?;
-        self.gate.require(&caller, stream, Right::Read).await.map_err(Refusal::Store)
+        let right = self.gate.require(&caller, stream, Right::Read);
+        Origin::at(from).around(right).await.map_err(Refusal::Store)
     }
 
     fn capabilities(&self) -> Capabilities {

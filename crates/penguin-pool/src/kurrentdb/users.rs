@@ -2,6 +2,7 @@
 
 use super::listener::{from, understood};
 use crate::{
+    audit::Origin,
     config::Proxies,
     ops::{Limiter, rate_limit},
     security::{
@@ -30,6 +31,11 @@ pub(super) struct Managed {
 type Result<T> = std::result::Result<T, UserError>;
 
 impl Managed {
+    /// Does something in a visitor's name, so that the trail knows where they are.
+    async fn within<T>(&self, by: &Visitor, deed: impl Future<Output = T> + Send) -> T {
+        Origin::at(from(by, &self.proxies)).around(deed).await
+    }
+
     async fn caller(&self, by: &Visitor) -> Result<Caller> {
         let credentials = understood(&by.credentials);
         let (limiter, from) = (self.limiter.as_ref(), from(by, &self.proxies));
@@ -107,55 +113,70 @@ fn told(account: &Account) -> UserDetails {
 #[async_trait::async_trait]
 impl Users for Managed {
     async fn create(&self, by: &Visitor, user: NewUser) -> Result<()> {
-        let by = self.admin(by, "create-account", &user.login_name).await?;
-        let hash = self.hash(user.password).await?;
-        let NewUser { login_name, full_name, groups, .. } =
-            NewUser { password: SecretString::default(), ..user };
-        let account = NewAccount { login_name, full_name, roles: roles(groups), hash };
-        self.identity.accounts().create(account, by.id()).await.map_err(failed)
+        self.within(by, async {
+            let by = self.admin(by, "create-account", &user.login_name).await?;
+            let hash = self.hash(user.password).await?;
+            let NewUser { login_name, full_name, groups, .. } =
+                NewUser { password: SecretString::default(), ..user };
+            let account = NewAccount { login_name, full_name, roles: roles(groups), hash };
+            self.identity.accounts().create(account, by.id()).await.map_err(failed)
+        })
+        .await
     }
 
     async fn update(&self, by: &Visitor, user: NewUser) -> Result<()> {
-        let by = self.admin(by, "update-account", &user.login_name).await?;
-        let accounts = self.identity.accounts();
-        let hash = if user.password.expose_secret().is_empty() {
-            None
-        } else {
-            Some(self.hash(user.password).await?)
-        };
-        let updated =
-            accounts.update(&user.login_name, Some(user.full_name), Some(roles(user.groups)), by.id());
-        updated.await.map_err(failed)?;
-        match hash {
-            Some(hash) => accounts.set_password(&user.login_name, hash, by.id()).await.map_err(failed),
-            None => Ok(()),
-        }
+        self.within(by, async {
+            let by = self.admin(by, "update-account", &user.login_name).await?;
+            let accounts = self.identity.accounts();
+            let hash = if user.password.expose_secret().is_empty() {
+                None
+            } else {
+                Some(self.hash(user.password).await?)
+            };
+            let updated =
+                accounts.update(&user.login_name, Some(user.full_name), Some(roles(user.groups)), by.id());
+            updated.await.map_err(failed)?;
+            match hash {
+                Some(hash) => accounts.set_password(&user.login_name, hash, by.id()).await.map_err(failed),
+                None => Ok(()),
+            }
+        })
+        .await
     }
 
     async fn delete(&self, by: &Visitor, login_name: &str) -> Result<()> {
-        let by = self.admin(by, "delete-account", login_name).await?;
-        self.identity.accounts().delete(login_name, by.id()).await.map_err(failed)
+        self.within(by, async {
+            let by = self.admin(by, "delete-account", login_name).await?;
+            self.identity.accounts().delete(login_name, by.id()).await.map_err(failed)
+        })
+        .await
     }
 
     async fn set_enabled(&self, by: &Visitor, login_name: &str, enabled: bool) -> Result<()> {
-        let action = if enabled { "enable-account" } else { "disable-account" };
-        let by = self.admin(by, action, login_name).await?;
-        self.identity.accounts().set_enabled(login_name, enabled, by.id()).await.map_err(failed)
+        self.within(by, async {
+            let action = if enabled { "enable-account" } else { "disable-account" };
+            let by = self.admin(by, action, login_name).await?;
+            self.identity.accounts().set_enabled(login_name, enabled, by.id()).await.map_err(failed)
+        })
+        .await
     }
 
     async fn details(&self, by: &Visitor, login_name: Option<&str>) -> Result<Vec<UserDetails>> {
-        let by = self.caller(by).await?;
-        if !by.is_admin() && login_name != Some(by.id()) {
-            return Err(self.denied(&by, "read-account", login_name.unwrap_or("$all")));
-        }
-        let all = self.identity.accounts().all().await.map_err(|e| refused(e.into()))?;
-        match login_name {
-            None => Ok(all.iter().map(|account| told(account)).collect()),
-            Some(name) => match all.iter().find(|account| account.login_name == name) {
-                Some(account) => Ok(vec![told(account)]),
-                None => Err(UserError::NotFound(name.to_owned())),
-            },
-        }
+        self.within(by, async {
+            let by = self.caller(by).await?;
+            if !by.is_admin() && login_name != Some(by.id()) {
+                return Err(self.denied(&by, "read-account", login_name.unwrap_or("$all")));
+            }
+            let all = self.identity.accounts().all().await.map_err(|e| refused(e.into()))?;
+            match login_name {
+                None => Ok(all.iter().map(|account| told(account)).collect()),
+                Some(name) => match all.iter().find(|account| account.login_name == name) {
+                    Some(account) => Ok(vec![told(account)]),
+                    None => Err(UserError::NotFound(name.to_owned())),
+                },
+            }
+        })
+        .await
     }
 
     async fn change_password(
@@ -165,28 +186,34 @@ impl Users for Managed {
         current: SecretString,
         new: SecretString,
     ) -> Result<()> {
-        let from = from(by, &self.proxies);
-        let by = self.caller(by).await?;
-        // Who guesses at another's password does so under the same lock-out as who logs in.
-        if !(by.is_admin() || by.id() == login_name) || !by.may_write() {
-            return Err(self.denied(&by, "set-password", login_name));
-        }
-        let known: Option<Arc<Account>> =
-            self.identity.accounts().find(login_name).await.map_err(|e| refused(e.into()))?;
-        if known.is_none() {
-            return Err(UserError::NotFound(login_name.to_owned()));
-        }
-        self.identity.log_in(login_name, &current, from).await.map_err(|error| match error {
-            Refused::Credentials(_) => denied(),
-            other => refused(other),
-        })?;
-        let hash = self.hash(new).await?;
-        self.identity.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
+        self.within(by, async {
+            let from = from(by, &self.proxies);
+            let by = self.caller(by).await?;
+            // Who guesses at another's password does so under the same lock-out as who logs in.
+            if !(by.is_admin() || by.id() == login_name) || !by.may_write() {
+                return Err(self.denied(&by, "set-password", login_name));
+            }
+            let known: Option<Arc<Account>> =
+                self.identity.accounts().find(login_name).await.map_err(|e| refused(e.into()))?;
+            if known.is_none() {
+                return Err(UserError::NotFound(login_name.to_owned()));
+            }
+            self.identity.log_in(login_name, &current, from).await.map_err(|error| match error {
+                Refused::Credentials(_) => denied(),
+                other => refused(other),
+            })?;
+            let hash = self.hash(new).await?;
+            self.identity.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
+        })
+        .await
     }
 
     async fn reset_password(&self, by: &Visitor, login_name: &str, new: SecretString) -> Result<()> {
-        let by = self.admin(by, "set-password", login_name).await?;
-        let hash = self.hash(new).await?;
-        self.identity.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
+        self.within(by, async {
+            let by = self.admin(by, "set-password", login_name).await?;
+            let hash = self.hash(new).await?;
+            self.identity.accounts().set_password(login_name, hash, by.id()).await.map_err(failed)
+        })
+        .await
     }
 }

@@ -28,6 +28,7 @@ pub use socket_io::Heartbeat;
 pub use watch::{Watched, watch};
 
 use crate::{
+    audit::Origin,
     http::ApiError,
     ops::Limiter,
     security::{Caller, Identity, Standing},
@@ -199,7 +200,7 @@ async fn plain_health(
     upgrade::check_origin(request.headers(), &sockets.0.allowed_origins)?;
     let (response, connection) = upgrade::accept(&mut request)?;
     // How the service is is for everybody: whoever may hear it now may go on to hear it.
-    let session = sockets.open(caller, Standing::lasting(), socket_io::came_from(&request))?;
+    let session = sockets.open(caller, Standing::lasting(), Origin::of(&request))?;
     tokio::spawn(async move {
         let Some(io) = connection.established().await else { return };
         let io = Transport::new(io, Whose::Known(Arc::clone(&session)));

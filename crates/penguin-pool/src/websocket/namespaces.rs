@@ -89,7 +89,7 @@ pub(super) fn streams(
         let session =
             socket.req_parts().extensions.get::<Arc<Session>>().ok_or_else(|| "no session".to_owned())?;
         let admitted = match &known_by {
-            Some(known_by) => known(known_by, session, auth.ok()).await?,
+            Some(known_by) => session.origin.clone().around(known(known_by, session, auth.ok())).await?,
             None => by_handshake(session),
         };
         sessions.register(socket.id.as_str(), session);
@@ -186,7 +186,8 @@ async fn known(by: &KnownBy, session: &Session, auth: Option<Value>) -> Result<A
     }
     let token = auth.as_ref().and_then(|auth| auth.get("token")).and_then(Value::as_str);
     let credentials = token.map_or(Credentials::None, Credentials::token);
-    match rate_limit::admit(&by.identity, by.limiter.as_ref(), &credentials, session.from).await {
+    let from = session.origin.address();
+    match rate_limit::admit(&by.identity, by.limiter.as_ref(), &credentials, from).await {
         Ok(admitted) if admitted.caller.is_known() => Ok(admitted),
         Ok(_) => Err("authentication-failed: connect with auth: { token }, or send Authorization".to_owned()),
         Err(refused) => Err(format!("{}: {refused}", refused.code())),

@@ -1,10 +1,12 @@
 //! Connections: their number, and how to find one by its id.
 
 use super::flow::Flow;
-use crate::security::{Caller, Standing};
+use crate::{
+    audit::Origin,
+    security::{Caller, Standing},
+};
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,8 +19,8 @@ pub(super) struct Session {
     pub(super) caller: Caller,
     /// For what the caller was let in when the connection was opened.
     pub(super) standing: Standing,
-    /// Where it was opened from, if that is known.
-    pub(super) from: Option<IpAddr>,
+    /// The request that opened it: what is asked for over it comes from there.
+    pub(super) origin: Origin,
     known: OnceLock<Known>,
     _place: OwnedSemaphorePermit,
 }
@@ -62,16 +64,11 @@ impl Sessions {
     }
 
     /// A new connection of this caller, if there is a place.
-    pub(super) fn open(
-        &self,
-        caller: Caller,
-        standing: Standing,
-        from: Option<IpAddr>,
-    ) -> Option<Arc<Session>> {
+    pub(super) fn open(&self, caller: Caller, standing: Standing, origin: Origin) -> Option<Arc<Session>> {
         let place = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
         metrics::gauge!("sockets_open").increment(1);
         let (flow, known) = (Flow::default(), OnceLock::new());
-        Some(Arc::new(Session { flow, caller, standing, from, known, _place: place }))
+        Some(Arc::new(Session { flow, caller, standing, origin, known, _place: place }))
     }
 
     /// How many there may be.

@@ -8,7 +8,8 @@ use super::{
     upgrade,
 };
 use crate::{
-    http::{ApiError, CameFrom},
+    audit::Origin,
+    http::ApiError,
     security::{Caller, Standing},
 };
 use axum::{
@@ -22,7 +23,6 @@ use futures::future::{Ready, ready};
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, service::SocketIoService, socket::Sid};
 use std::{
     convert::Infallible,
-    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -88,13 +88,13 @@ pub(super) async fn serve(
     if asked.websocket && asked.well_formed && request.method() == Method::GET {
         return websocket(&sockets, caller, standing, &asked, request);
     }
-    let from = came_from(&request);
+    let origin = Origin::of(&request);
     // The library would take up a handshake by itself, past the limits and the flow here.
     request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
     request.extensions_mut().clear();
     match (asked.id, request.method().clone()) {
         (None, Method::GET) => {
-            let session = sockets.open(caller, standing, from)?;
+            let session = sockets.open(caller, standing, origin)?;
             request.extensions_mut().insert(session);
             answer(&sockets, request).await
         }
@@ -107,11 +107,6 @@ pub(super) async fn serve(
         }
         _ => answer(&sockets, request).await,
     }
-}
-
-/// Where a request comes from, as the layers found it.
-pub(super) fn came_from(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<CameFrom>().and_then(|came| came.0)
 }
 
 /// The answer to a long poll, its messages counted as taken: the next poll comes only when it was read.
@@ -145,8 +140,7 @@ fn websocket(
     let whose = match &asked.id {
         Some(id) => Whose::Later(sockets.0.sessions.clone(), id.clone()),
         None => {
-            let from = came_from(&request);
-            let session = sockets.open(caller, standing, from)?;
+            let session = sockets.open(caller, standing, Origin::of(&request))?;
             opening.extensions_mut().insert(Arc::clone(&session));
             Whose::Known(session)
         }
@@ -167,12 +161,12 @@ impl Sockets {
         &self,
         caller: Caller,
         standing: Standing,
-        from: Option<IpAddr>,
+        origin: Origin,
     ) -> Result<Arc<Session>, ApiError> {
         if self.0.ending.has_come() {
             return Err(event_store::Error::Closed.into());
         }
-        self.0.sessions.open(caller, standing, from).ok_or_else(|| {
+        self.0.sessions.open(caller, standing, origin).ok_or_else(|| {
             metrics::counter!("http_requests_refused_total", "reason" => "sockets").increment(1);
             let message = "As many sockets are open as the service takes; try again in 5 s";
             ApiError::new(ErrorCode::RateLimited, message).retry_after(5)

@@ -195,6 +195,10 @@ impl Reader {
     /// Takes a `subscribe`, or says why not. What it brings first was looked at: a stream that may not be read, or that
     /// was deleted for good, is refused here.
     pub(super) async fn subscribe(&self, request: &str) -> Result<Subscription, ApiError> {
+        self.session.origin.clone().around(self.take(request)).await
+    }
+
+    async fn take(&self, request: &str) -> Result<Subscription, ApiError> {
         if !self.standing.holds() {
             return Err(standing_lost());
         }

@@ -4,10 +4,15 @@ use crate::{
     bed::{Bed, PASSWORD, ask},
     face,
 };
+use futures::{SinkExt as _, StreamExt as _};
 use penguin_pool::security::accounts::Scope;
 use serde_json::{Value, json};
 use std::{process::Command, time::Duration};
 use test_support::TestService;
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Message, client::IntoClientRequest as _},
+};
 
 /// Long enough for the slowest machine.
 const LONG: Duration = Duration::from_secs(30);
@@ -130,8 +135,8 @@ async fn changes_of_accounts_and_keys_are_written_down_refusals_too() {
 
     assert_eq!(ask(bed.browse().header("x-api-key", key)).await.0, 401);
     let (_, key) = bed.key("ada", Scope::Admin, None).await;
-    let found = records(&bed.service, &key, "stream=system-accounts", 12).await;
-    let found = told(&found);
+    let records_of_accounts = records(&bed.service, &key, "stream=system-accounts", 12).await;
+    let found = told(&records_of_accounts);
     let expected = [
         ["system", "create-account", "ada", "ok"],
         ["system", "create-account", "bob", "ok"],
@@ -146,6 +151,12 @@ async fn changes_of_accounts_and_keys_are_written_down_refusals_too() {
         ["bob", "revoke-key", &id, "ok"],
     ];
     assert_eq!(found[..expected.len()], expected);
+    // What came by KurrentDB's protocol came from somewhere, refused or not.
+    for (record, [by, ..]) in records_of_accounts.iter().zip(expected) {
+        let came = record["address"].as_str();
+        let asked = by != "system" && record["action"] != "revoke-key";
+        assert_eq!(came, asked.then_some("127.0.0.1"), "{record}");
+    }
     let logins = records(&bed.service, &key, "action=login", 2).await;
     assert_eq!(told(&logins), [["ada", "login", "ada", "ok"], ["bob", "login", "bob", "ok"]]);
 }
@@ -166,6 +177,64 @@ async fn what_comes_by_kurrentdbs_protocol_is_written_down_with_its_address() {
     assert_eq!(deeds[0]["action"], "append");
     for record in login.iter().chain(&deeds) {
         assert_eq!(record["address"], "127.0.0.1", "{record}");
+    }
+}
+
+#[tokio::test]
+async fn who_follows_over_a_socket_is_written_down_with_the_address_refused_or_not() {
+    let bed = Bed::with(super::BACKEND, &[("AUDIT", "true"), ("TRUSTED_PROXIES", "127.0.0.1")]).await;
+    bed.add("ada", &["admin"]).await;
+    bed.add("bob", &[]).await;
+    let (_, key) = bed.key("ada", Scope::Admin, None).await;
+    let (_, bobs) = bed.key("bob", Scope::Read, None).await;
+    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", bed.service.service.address());
+    let mut request = url.into_client_request().unwrap();
+    for (name, value) in [("x-request-id", "r-7"), ("x-forwarded-for", "203.0.113.7")] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let (mut socket, _) = connect_async(request).await.unwrap();
+    let mut said = async |packet: String, until: &str| {
+        socket.send(Message::text(packet)).await.unwrap();
+        let heard = async {
+            loop {
+                let text = socket.next().await.unwrap().unwrap().into_text().unwrap().to_string();
+                if text.starts_with(until) {
+                    return text;
+                }
+            }
+        };
+        tokio::time::timeout(LONG, heard).await.unwrap()
+    };
+    said(r#"40/ws/streams,{"token":"nonsense"}"#.to_owned(), "44/ws/streams,").await;
+    said(format!(r#"40/ws/streams,{{"token":"{bobs}"}}"#), "40/ws/streams,").await;
+    for (id, stream) in ["loan-1", "user-ada-profile", "system-audit"].into_iter().enumerate() {
+        let packet = format!(r#"42/ws/streams,{id}["subscribe",{{"streamName":"{stream}"}}]"#);
+        let answer = said(packet, &format!("43/ws/streams,{id}")).await;
+        assert_eq!(answer.contains(r#""success":true"#), id == 0, "{answer}");
+    }
+    let found = records(&bed.service, &key, "caller=bob", 5).await;
+    let deeds: Vec<_> = found
+        .iter()
+        .map(|r| ["action", "outcome"].map(|name| r[name].as_str().unwrap()))
+        .zip(found.iter().map(|r| r["streams"][0].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        deeds,
+        [
+            (["describe", "stream-not-found"], "loan-1"),
+            (["subscribe", "ok"], "loan-1"),
+            (["describe", "stream-not-found"], "user-ada-profile"),
+            (["subscribe", "stream-not-found"], "user-ada-profile"),
+            (["describe", "permission-denied"], "system-audit"),
+        ]
+    );
+    let refused = records(&bed.service, &key, "outcome=authentication-failed", 1).await;
+    for record in found.iter().chain(&refused) {
+        assert_eq!(
+            (&record["requestId"], &record["address"]),
+            (&json!("r-7"), &json!("203.0.113.7")),
+            "{record}"
+        );
     }
 }
 

@@ -8,3 +8,4 @@ mod outage;
 mod serve;
 mod service;
 mod streams;
+mod trail;
