@@ -16,11 +16,7 @@ use crate::{
     kurrentdb::{self, Listening, Passage},
     limits::Allowances,
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
-    security::{
-        self, Accounts, Caller, Encrypted, Gate, Identity, Keys, Tokens,
-        keys::{FileKeyStore, KeyStoreError, KeysError, Ring},
-        tokens,
-    },
+    security::{self, Accounts, Caller, Encrypted, Gate, Identity, Keys, Tokens, tokens},
     server::{self, End, Listeners},
     status::{self, About},
     streams::{self, Streams},
@@ -35,9 +31,8 @@ use futures::{
     future::{BoxFuture, try_join_all},
 };
 use models::{HealthStatus, ListenerHealth, ServiceState, UserStream, WatchedHealth};
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinHandle};
-use zeroize::Zeroizing;
 
 /// What a service is made of.
 #[derive(Debug)]
@@ -323,58 +318,6 @@ pub fn catalogue_options(settings: &Settings) -> Options {
         return options;
     }
     Options { indexed: Arc::new(|stream| UserStream::split(stream.as_str()).is_none()), ..options }
-}
-
-/// Opens the keys of users' data. Nothing is changed by that.
-///
-/// # Errors
-/// A line that names the setting: a key that is none, or does not fit the key store.
-/// [`KeysUnopened::InUse`] if the key store of the data directory is another process's, as the directory then is.
-pub async fn open_keys(settings: &Settings) -> Result<Keys, KeysUnopened> {
-    let ring = match (&settings.encryption_key, &settings.encryption_key_file) {
-        (Some(key), _) => Ring::parse(key.expose()).map_err(|e| format!("ENCRYPTION_KEY: {e}"))?,
-        (None, Some(path)) => {
-            let read = std::fs::read_to_string(path).map(Zeroizing::new);
-            let text = read.map_err(|e| format!("ENCRYPTION_KEY_FILE: {path} cannot be read: {e}"))?;
-            let ring = Ring::parse(&text).map_err(|e| format!("ENCRYPTION_KEY_FILE: {path}: {e}"))?;
-            Some(ring.ok_or_else(|| format!("ENCRYPTION_KEY_FILE: there is no key in {path}"))?)
-        }
-        (None, None) => None,
-    };
-    let store = match (&settings.key_store, settings.data_dir.path()) {
-        (Some(path), _) => FileKeyStore::open(Path::new(path)),
-        (None, Some(directory)) => {
-            let mut path = directory.components().as_path().as_os_str().to_owned();
-            path.push(".keys");
-            FileKeyStore::open(Path::new(&path))
-        }
-        (None, None) => Ok(FileKeyStore::in_memory()),
-    };
-    let store = match store {
-        Err(KeyStoreError::InUse(_)) if settings.key_store.is_none() => return Err(KeysUnopened::InUse),
-        store => store.map_err(|e| format!("KEY_STORE: {e}"))?,
-    };
-    Keys::open(ring, Arc::new(store)).await.map_err(|e| match e {
-        KeysError::Unfit(line) => line.into(),
-        other => format!("KEY_STORE: {other}").into(),
-    })
-}
-
-/// Why the keys of users' data cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeysUnopened {
-    /// The key store stands beside the data directory, and another process has it.
-    #[error("the data directory is in use by another process")]
-    InUse,
-    /// A line that names the setting, and what is wrong with it.
-    #[error("{0}")]
-    Setting(String),
-}
-
-impl From<String> for KeysUnopened {
-    fn from(line: String) -> Self {
-        Self::Setting(line)
-    }
 }
 
 /// A service that runs.

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod accounts;
+mod keys;
 
 use crate::{
     app::{self, Parts},
@@ -11,7 +12,7 @@ use crate::{
     http::Documents,
     ops::Lifecycle,
     security::Keys,
-    serve::{no_keys, serve, serve_kurrentdb, unopenable},
+    serve::{serve, serve_kurrentdb, unopenable},
     store::{self, Unopened},
 };
 use clap::{Parser, Subcommand};
@@ -121,10 +122,8 @@ enum Command {
         command: AuditCommand,
     },
     /// The keys of users' data.
-    Keys {
-        #[command(subcommand)]
-        command: KeysCommand,
-    },
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Copy every event to a KurrentDB: from one machine to a server or cluster.
     ///
     /// Events keep their ids, revisions, data, metadata and order; KurrentDB gives them positions and times of its own. It can
@@ -168,15 +167,6 @@ enum AuditCommand {
     /// The service must not run on the same data directory meanwhile. It prints the newest record's hash: note it
     /// elsewhere, for nobody can tell from the trail alone whether its end was cut off.
     Verify,
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Wrap every user's key by the first of `ENCRYPTION_KEY`.
-    ///
-    /// The service must not run on the same key store meanwhile. No event is read or written. After it, the other keys of
-    /// `ENCRYPTION_KEY` are needed no more.
-    Rotate,
 }
 
 const EXAMPLES: &str = "\
@@ -226,7 +216,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         }
         Command::Rebuild { accept_loss } => block_on(rebuild(Config::load()?, accept_loss))?,
         Command::Audit { command: AuditCommand::Verify } => block_on(verify(Config::load()?))?,
-        Command::Keys { command: KeysCommand::Rotate } => block_on(rotate(Config::load()?))?,
+        Command::Keys(command) => block_on(keys::keys(Config::load()?, command))?,
         Command::Copy { to, from } => block_on(copy(Config::load()?, &to, from))?,
         Command::User(command) => block_on(accounts::user(Config::load()?, command))?,
         Command::Key(command) => block_on(accounts::key(Config::load()?, command))?,
@@ -302,14 +292,6 @@ async fn verify(config: Config) -> Result<(), Failure> {
     }
     let faults = verdict.faults.iter().map(|fault| format!("number {}: {}", fault.revision, fault.message));
     Err(other(faults.collect::<Vec<_>>().join("\n")))
-}
-
-async fn rotate(config: Config) -> Result<(), Failure> {
-    let settings = |message| Failure { code: FailureCode::Settings, message };
-    let data = &config.settings.data_dir;
-    let keys = app::open_keys(&config.settings).await.map_err(|e| no_keys(data, e))?;
-    let count = keys.rotate().await.map_err(|e| settings(e.to_string()))?;
-    print(&format!("{count} keys were wrapped by the first key of ENCRYPTION_KEY; no event was touched\n"))
 }
 
 async fn rebuild(config: Config, accept_loss: bool) -> Result<(), Failure> {

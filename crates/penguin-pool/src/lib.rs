@@ -11,6 +11,7 @@ pub mod config;
 pub mod copy;
 pub mod health;
 pub mod http;
+pub mod key_store;
 pub mod kurrentdb;
 pub mod limits;
 pub mod ops;

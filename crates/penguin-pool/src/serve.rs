@@ -1,9 +1,10 @@
 //! The process: begins the service, waits for a signal, ends in order.
 
 use crate::{
-    app::{self, KeysUnopened, Parts, Service},
+    app::{Parts, Service},
     cli::{Failure, FailureCode},
     config::{AuthMode, Config, DataDir, EventStoreKind, Host, Origins, Proxies},
+    key_store,
     kurrentdb::{self, Listening, Wanted},
     ops::{Phase, logging, metrics::Metrics},
     security::{Gate, Identity, accounts::AccountError},
@@ -11,7 +12,7 @@ use crate::{
     status::SERVICE,
     store::{self, Unopened},
 };
-use event_store::{Clock, Error, RandomIds, SystemClock};
+use event_store::{Clock, Error, IdSource, RandomIds, SystemClock};
 use event_store_embedded::OpenError;
 use secrecy::ExposeSecret as _;
 use std::{
@@ -54,9 +55,9 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
         Wanted::Off => None,
     };
     // Before the store: a wrong key changes nothing.
-    let keys = app::open_keys(&config.settings).await.map_err(|e| no_keys(&config.settings.data_dir, e))?;
+    let keys = key_store::open(&config.settings).await.map_err(|e| no_keys(&config.settings.data_dir, e))?;
     let data = config.settings.data_dir.clone();
-    let ids = Arc::new(RandomIds);
+    let ids: Arc<dyn IdSource> = Arc::new(RandomIds);
     // The embedded store keeps others out of its directory by itself.
     let elsewhere = config.settings.event_store == EventStoreKind::Kurrentdb;
     let held = if elsewhere { store::hold(&data).map_err(|e| unopenable(&data, e.into()))? } else { None };
@@ -71,7 +72,9 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     let beginning = async {
         tracing::debug!(store, data = data_shown(&data), "opening the store");
         let store =
-            store::open(&config, clock.clone(), ids.clone()).await.map_err(|e| unopenable(&data, e))?;
+            store::open(&config, clock.clone(), Arc::clone(&ids)).await.map_err(|e| unopenable(&data, e))?;
+        let keys =
+            key_store::settle(keys, &config.settings, &store, &ids).await.map_err(|e| no_keys(&data, e))?;
         let parts = Parts { config, store, keys, clock: clock.clone(), ids };
         Service::start(listeners, parts).await.map_err(failed)
     };
@@ -294,10 +297,10 @@ pub(crate) fn unopenable(data: &DataDir, error: Unopened) -> Failure {
 }
 
 /// Why there are no keys of users' data.
-pub(crate) fn no_keys(data: &DataDir, error: KeysUnopened) -> Failure {
+pub(crate) fn no_keys(data: &DataDir, error: key_store::Unopened) -> Failure {
     match error {
-        KeysUnopened::InUse => in_use(data),
-        KeysUnopened::Setting(message) => Failure { code: FailureCode::Settings, message },
+        key_store::Unopened::InUse => in_use(data),
+        key_store::Unopened::Setting(message) => Failure { code: FailureCode::Settings, message },
     }
 }
 

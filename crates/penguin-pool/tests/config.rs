@@ -252,6 +252,17 @@ fn a_certificate_is_of_no_use_without_its_key() {
 }
 
 #[test]
+fn keys_do_not_end_before_the_events_that_they_encrypt() {
+    let key = "07".repeat(32);
+    let elsewhere = [("EVENT_STORE", "kurrentdb"), ("DATA_DIR", ":memory:"), ("ENCRYPTION_KEY", &key)];
+    assert!(refusal(&elsewhere).starts_with("KEY_STORE: "), "{}", refusal(&elsewhere));
+    let directory = tempfile::tempdir().unwrap();
+    for good in [&elsewhere[..2], &elsewhere[1..], &[&elsewhere[..], &[("KEY_STORE", "/keys")]].concat()] {
+        with(directory.path(), good).unwrap();
+    }
+}
+
+#[test]
 fn staging_and_mainnet_refuse_the_default_password_and_memory_is_not_for_mainnet() {
     let empty = tempfile::tempdir().unwrap();
     with(empty.path(), &[("KURRENTDB_PASSWORD", "changeit")]).unwrap();

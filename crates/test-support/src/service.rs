@@ -1,9 +1,10 @@
 //! A started service, in this process, on a free port.
 
-use event_store::{Clock, EventStore, RandomIds, SystemClock};
+use event_store::{Clock, EventStore, IdSource, RandomIds, SystemClock};
 use penguin_pool::{
-    app::{self, Parts, Service},
+    app::{Parts, Service},
     config::{Config, EventStoreKind, Inputs},
+    key_store,
     server::{End, Listeners, Tls},
     store,
 };
@@ -68,16 +69,17 @@ impl Builder {
         if self.shared {
             config.settings.event_store = EventStoreKind::Kurrentdb;
         }
-        let ids = Arc::new(RandomIds);
+        let ids: Arc<dyn IdSource> = Arc::new(RandomIds);
         let store = match self.store {
             Some(store) => store,
-            None => {
-                store::open(&config, Arc::clone(&self.clock), ids.clone()).await.expect("an opened store")
-            }
+            None => store::open(&config, Arc::clone(&self.clock), Arc::clone(&ids))
+                .await
+                .expect("an opened store"),
         };
         let tls = Tls::open(&config.settings, Arc::clone(&self.clock)).await.expect("a good certificate");
         let listeners = Listeners::bind(&config.settings).await.expect("free ports").with_tls(tls);
-        let keys = app::open_keys(&config.settings).await.expect("good keys");
+        let keys = key_store::open(&config.settings).await.expect("good keys");
+        let keys = key_store::settle(keys, &config.settings, &store, &ids).await.expect("whole keys");
         let parts = Parts { config, store, keys, clock: self.clock, ids };
         let service = Service::start(listeners, parts).await.expect("a started service");
         TestService {

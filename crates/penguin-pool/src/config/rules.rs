@@ -14,6 +14,7 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
         memory_in_public,
         check_in_time,
         one_ring,
+        kept_keys,
         certificate_and_key,
         auth_in_public,
         tokens_of_others,
@@ -117,6 +118,21 @@ fn one_ring(config: &Config) -> Option<String> {
     let settings = &config.settings;
     (settings.encryption_key.is_some() && settings.encryption_key_file.is_some())
         .then(|| "ENCRYPTION_KEY: ENCRYPTION_KEY_FILE is set as well; write one of them".to_owned())
+}
+
+/// Events that outlive the keys that encrypt them can never be read again.
+fn kept_keys(config: &Config) -> Option<String> {
+    let settings = &config.settings;
+    let encrypts = settings.encryption_key.is_some() || settings.encryption_key_file.is_some();
+    let lost = encrypts
+        && settings.event_store == EventStoreKind::Kurrentdb
+        && settings.data_dir.path().is_none()
+        && settings.key_store.is_none();
+    lost.then(|| {
+        "KEY_STORE: with DATA_DIR=:memory: the keys that encrypt users' data would be lost at the end, and the events in \
+         KurrentDB stay; write a file, such as KEY_STORE=/var/lib/penguin-pool/data.keys"
+            .to_owned()
+    })
 }
 
 /// A certificate is of no use without its key, and in plain nobody means to serve who writes one of them.

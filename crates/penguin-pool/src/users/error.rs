@@ -45,7 +45,10 @@ pub enum UsersError {
 
 impl From<KeysError> for UsersError {
     fn from(error: KeysError) -> Self {
-        Self::Keys(error.to_string())
+        match error {
+            KeysError::Log(error) => Self::Store(error),
+            other => Self::Keys(other.to_string()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod faults;
 mod feeds;
 mod find;
 mod guarded;
+mod key_store;
 mod on_kurrentdb;
 mod privacy;
 mod read;

@@ -1,16 +1,11 @@
 //! Users' data that is encrypted, exported and erased: what is in the store, and what is answered.
 
 use event_store::{EventStore, ReadAll};
-use penguin_pool::{
-    app,
-    config::{Config, Inputs},
-};
 use serde_json::{Value, json};
-use std::{path::Path, process::Command, sync::Arc};
+use std::sync::Arc;
 use test_support::TestService;
 
 const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
-const OTHER: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 
 async fn store() -> Arc<dyn EventStore> {
     super::STORE.open(&Arc::default()).await
@@ -162,56 +157,4 @@ async fn an_erased_user_is_gone_everywhere_and_cannot_come_back() {
         assert_eq!(again["data"], json!({ "erased": true, "keyDestroyed": false, "streamsClosed": 0 }));
         assert_eq!(stored(&store).await.contains("xylophone"), key.is_none());
     }
-}
-
-fn settings(data: &Path, key: &str) -> penguin_pool::config::Settings {
-    let variables = [("NODE_ENV", "test"), ("DATA_DIR", data.to_str().unwrap()), ("ENCRYPTION_KEY", key)];
-    let variables = variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    Config::from_inputs(&Inputs { variables, directory: None }).unwrap().settings
-}
-
-/// Runs the program on a data directory and a key; its exit code and what it said on stderr.
-fn run(data: &Path, key: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_penguin-pool"))
-        .args(arguments)
-        .env_clear()
-        .envs([("NODE_ENV", "test"), ("HTTP_PORT", "0"), ("WS_PORT", "0"), ("KURRENTDB_PORT", "off")])
-        .envs([("DATA_DIR", data.to_str().unwrap()), ("ENCRYPTION_KEY", key)])
-        .current_dir(data.parent().unwrap())
-        .output()
-        .unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
-}
-
-#[tokio::test]
-async fn a_wrong_key_stops_the_start_and_changes_nothing_and_a_new_one_takes_the_place_of_the_old() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let kept = directory.path().join("data.keys");
-    let keys = app::open_keys(&settings(&data, KEY)).await.unwrap();
-    assert!(!kept.exists());
-    keys.for_writing("bob").await.unwrap().unwrap();
-    assert!(run(&data, KEY, &["keys", "rotate"]).1.contains("in use by another process"));
-    drop(keys);
-    let before = std::fs::read_to_string(&kept).unwrap();
-
-    for (key, line) in [
-        (OTHER, "ENCRYPTION_KEY: none of its keys is the one"),
-        ("", "ENCRYPTION_KEY: it is not set, and the key store holds keys of users (1)"),
-        ("abc", "ENCRYPTION_KEY: key 1 of the ring is not 32 bytes"),
-    ] {
-        let (code, said) = run(&data, key, &["serve"]);
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains(line) && (key.is_empty() || !said.contains(key)), "{said}");
-    }
-    assert!(!data.exists(), "not even the directory was made");
-    assert_eq!(std::fs::read_to_string(&kept).unwrap(), before);
-
-    let (code, said) = run(&data, &format!("{OTHER},{KEY}"), &["keys", "rotate"]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(
-        app::open_keys(&settings(&data, KEY)).await.unwrap_err().to_string().starts_with("ENCRYPTION_KEY")
-    );
-    let keys = app::open_keys(&settings(&data, OTHER)).await.unwrap();
-    assert!(keys.for_reading("bob").await.unwrap().is_some());
 }

@@ -2,13 +2,15 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use event_store::{
-    Acl, EventStore, ExpectedState, NewEvent, RandomIds, StreamMetadata, StreamName, StreamWrite, SystemClock,
+    Acl, EventStore, ExpectedState, IdSource, NewEvent, RandomIds, StreamMetadata, StreamName, StreamWrite,
+    SystemClock,
 };
 use event_store_embedded::{Engine, Options};
 use penguin_pool::{
     app::{self, Parts},
     catalogue::{self, Catalogue, Place},
     config::{Config, Inputs, Origins, Proxies},
+    key_store,
     kurrentdb::{self, Listening},
     ops::{Lifecycle, Phase},
     security::{
@@ -138,9 +140,11 @@ async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = Config::from_inputs(&Inputs { variables, directory: None }).unwrap();
-    let keys = app::open_keys(&config.settings).await.unwrap();
+    let keys = key_store::open(&config.settings).await.unwrap();
     let store = Arc::clone(store);
-    let parts = Parts { config, store, keys, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) };
+    let ids: Arc<dyn IdSource> = Arc::new(RandomIds);
+    let keys = key_store::settle(keys, &config.settings, &store, &ids).await.unwrap();
+    let parts = Parts { config, store, keys, clock: Arc::new(SystemClock), ids };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let lifecycle = Lifecycle::new();

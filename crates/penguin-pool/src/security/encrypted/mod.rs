@@ -115,7 +115,7 @@ impl Opener<'_> {
             let key = match self.keys.for_reading(of.user_id).await {
                 Ok(key) => key,
                 // What is left of an erased user nobody can read; it hides nothing else.
-                Err(KeysError::Erased | KeysError::Refused(_)) if !self.strict => None,
+                Err(KeysError::Erased | KeysError::Refused(_) | KeysError::Lost(_)) if !self.strict => None,
                 Err(error) => return Err(failed(&event.stream, error)),
             };
             self.last = Some((of.user_id.to_owned(), key));
@@ -140,6 +140,7 @@ impl Opener<'_> {
 fn failed(stream: &StreamName, error: KeysError) -> Error {
     match error {
         KeysError::Erased => Error::Erased(stream.clone()),
+        KeysError::Log(error) => error,
         other => Error::Internal(format!("the key of stream '{stream}' cannot be had: {other}")),
     }
 }

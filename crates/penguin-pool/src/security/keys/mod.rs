@@ -2,9 +2,13 @@
 //!
 //! [`Ring`] is what people keep (`ENCRYPTION_KEY`), [`KeyStore`] where wrapped keys are, [`Keys`] both together: a data
 //! key for whoever reads or writes a user's events. A data key is destroyed by taking its wrapping out of the store.
+//! Which keys its events need the log itself says ([`ledger`]), by their names alone: what the key store holds is held
+//! against it.
 
 mod file;
+mod ledger;
 mod ring;
+mod settle;
 mod store;
 
 pub use file::FileKeyStore;
@@ -16,7 +20,10 @@ use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, OsRng, Payload, rand_core::RngCore as _},
 };
+use event_store::{EventStore, IdSource};
+use ledger::{KeyEvent, Ledger, Noted};
 use ring::{KEY_BYTES, RingKey, Secret};
+pub use settle::Settled;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -38,9 +45,18 @@ pub enum KeysError {
     /// A key is there and cannot be unwrapped.
     #[error("the key of user '{0}' cannot be unwrapped: it was changed, or is another user's")]
     Refused(String),
-    /// `ENCRYPTION_KEY` does not fit the key store.
+    /// `ENCRYPTION_KEY` does not fit the key store, or neither fits the log.
     #[error("{0}")]
     Unfit(String),
+    /// The key store does not hold the key that the log names.
+    #[error(
+        "the key store does not hold the key that encrypts the events of user '{0}': it is older than the events, or not \
+         theirs; put its newest copy in its place"
+    )]
+    Lost(String),
+    /// The log cannot be asked which keys it needs.
+    #[error(transparent)]
+    Log(#[from] event_store::Error),
 }
 
 /// The key of a user's data.
@@ -61,6 +77,7 @@ impl std::fmt::Debug for DataKey {
 pub struct Keys {
     ring: Option<Arc<Ring>>,
     store: Arc<dyn KeyStore>,
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl Keys {
@@ -70,7 +87,7 @@ impl Keys {
     /// # Errors
     /// [`KeysError::Unfit`] if the store holds keys that the ring cannot unwrap. Nothing was changed then.
     pub async fn open(ring: Option<Ring>, store: Arc<dyn KeyStore>) -> Result<Self, KeysError> {
-        let keys = Self { ring: ring.map(Arc::new), store };
+        let keys = Self { ring: ring.map(Arc::new), store, ledger: None };
         let kept = keys.store.keys().await?;
         let Some(ring) = &keys.ring else {
             return match kept.len() {
@@ -96,7 +113,13 @@ impl Keys {
     /// Keys in memory, and no encryption: for tests, and where nothing is to be kept.
     #[must_use]
     pub fn none() -> Self {
-        Self { ring: None, store: Arc::new(FileKeyStore::in_memory()) }
+        Self { ring: None, store: Arc::new(FileKeyStore::in_memory()), ledger: None }
+    }
+
+    /// The same for the events of a store, bound to nobody: it says by itself which keys they need, and is asked.
+    #[must_use]
+    pub fn for_events_in(self, events: Arc<dyn EventStore>, ids: Arc<dyn IdSource>) -> Self {
+        Self { ledger: Some(Arc::new(Ledger::new(events, ids))), ..self }
     }
 
     /// Whether users' data is encrypted.
@@ -108,9 +131,10 @@ impl Keys {
     /// The key to write a user's data with: a new one for a new user. Nothing where nothing is encrypted.
     ///
     /// # Errors
-    /// [`KeysError::Erased`], and what the store answers.
+    /// [`KeysError::Erased`]; [`KeysError::Lost`] if the user's events are encrypted by a key that is not there; and what the
+    /// stores answer.
     pub async fn for_writing(&self, user_id: &str) -> Result<Option<DataKey>, KeysError> {
-        let entry = self.store.find(user_id).await?;
+        let entry = self.kept(user_id).await?;
         let Some(ring) = &self.ring else {
             return if entry == Some(Entry::Erased) { Err(KeysError::Erased) } else { Ok(None) };
         };
@@ -118,18 +142,18 @@ impl Keys {
             Some(entry) => entry,
             None => self.store.insert(user_id, new_key(ring, user_id)?).await?,
         };
-        match entry {
-            Entry::Key(key) => unwrap(ring, user_id, &key).map(Some),
-            Entry::Erased => Err(KeysError::Erased),
-        }
+        let Entry::Key(key) = entry else { return Err(KeysError::Erased) };
+        // Before the first event: a name without a key is a loss that is told, a key without a name one that is not.
+        self.note(user_id, &key.id).await?;
+        unwrap(ring, user_id, &key).map(Some)
     }
 
     /// The key to read a user's data with, if there is one.
     ///
     /// # Errors
-    /// [`KeysError::Erased`], and what the store answers.
+    /// As [`Keys::for_writing`].
     pub async fn for_reading(&self, user_id: &str) -> Result<Option<DataKey>, KeysError> {
-        match (self.store.find(user_id).await?, &self.ring) {
+        match (self.kept(user_id).await?, &self.ring) {
             (Some(Entry::Erased), _) => Err(KeysError::Erased),
             (Some(Entry::Key(key)), Some(ring)) => unwrap(ring, user_id, &key).map(Some),
             (Some(Entry::Key(_)), None) | (None, _) => Ok(None),
@@ -139,17 +163,61 @@ impl Keys {
     /// Whether a user was erased.
     ///
     /// # Errors
-    /// What the store answers.
+    /// What the stores answer.
     pub async fn is_erased(&self, user_id: &str) -> Result<bool, KeysError> {
-        Ok(self.store.find(user_id).await? == Some(Entry::Erased))
+        if self.store.find(user_id).await? == Some(Entry::Erased) {
+            return Ok(true);
+        }
+        Ok(self.noted(user_id).await? == Some(Noted::Erased))
     }
 
     /// Destroys a user's key for good. Whether there was one.
     ///
     /// # Errors
-    /// What the store answers.
+    /// What the stores answer. After one the key may be destroyed already: doing it again finishes it.
     pub async fn erase(&self, user_id: &str) -> Result<bool, KeysError> {
-        Ok(self.store.erase(user_id).await?)
+        let was_there = self.store.erase(user_id).await?;
+        if let Some(ledger) = &self.ledger {
+            let decide = |known: &ledger::Known| match known.of(user_id) {
+                Some(Noted::Erased) => Ok(Vec::new()),
+                _ => Ok(vec![KeyEvent::destroyed(user_id)]),
+            };
+            ledger.change(decide).await?;
+        }
+        Ok(was_there)
+    }
+
+    /// What is kept of a user, if it is what the log says.
+    async fn kept(&self, user_id: &str) -> Result<Option<Entry>, KeysError> {
+        let kept = self.store.find(user_id).await?;
+        match (self.noted(user_id).await?, kept) {
+            (Some(Noted::Erased), _) => Ok(Some(Entry::Erased)),
+            (Some(Noted::Key(_)), None) => Err(KeysError::Lost(user_id.to_owned())),
+            (Some(Noted::Key(id)), Some(Entry::Key(key))) if key.id != id => {
+                Err(KeysError::Lost(user_id.to_owned()))
+            }
+            (_, kept) => Ok(kept),
+        }
+    }
+
+    /// What the log says of a user's key.
+    async fn noted(&self, user_id: &str) -> Result<Option<Noted>, KeysError> {
+        match &self.ledger {
+            Some(ledger) => ledger.find(user_id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Writes in the log that a user has this key, if it does not say so.
+    async fn note(&self, user_id: &str, key_id: &str) -> Result<(), KeysError> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let decide = |known: &ledger::Known| match known.of(user_id) {
+            None => Ok(vec![KeyEvent::made(user_id, key_id)]),
+            Some(Noted::Key(id)) if id == key_id => Ok(Vec::new()),
+            Some(Noted::Key(_)) => Err(KeysError::Lost(user_id.to_owned())),
+            Some(Noted::Erased) => Err(KeysError::Erased),
+        };
+        ledger.change(decide).await
     }
 
     /// Wraps every key by the first of the ring; no event is touched. How many were wrapped by another before.
