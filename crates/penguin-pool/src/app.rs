@@ -229,6 +229,7 @@ pub fn api(
         lifecycle: lifecycle.clone(),
         identity: identity.clone(),
         limiter: limiter.clone(),
+        own: uptime.pass().clone(),
     };
     let sockets_router = ops::layers(http::nothing(), sockets.router(), &options);
     let router = ops::layers(router, sockets.router(), &options);

@@ -1,7 +1,11 @@
-//! Allowances: so many in a window, coming back evenly (GCRA).
+//! Allowances: so many in a window, coming back evenly (GCRA). And [`places`]: so many at once.
 //!
 //! What is taken can be given back, so that something is counted before it is looked at, and many at once are not more
 //! than many in a row.
+
+pub mod places;
+
+pub use places::{Full, Holder, Place, Places, Shares};
 
 use event_store::Clock;
 use lru::LruCache;

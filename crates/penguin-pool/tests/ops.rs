@@ -79,8 +79,15 @@ async fn layered(variables: &[(&str, &str)]) -> Layered {
     let store = store::open_embedded(&DataDir::Memory, Arc::clone(&clock), ids.clone()).await.unwrap();
     let identity = app::identity(&settings, store, Arc::clone(&clock), ids.clone(), None).unwrap();
     let limiter = ops::Limiter::new(&settings, Arc::clone(&clock));
-    let options =
-        ops::Options { settings: &settings, clock, ids, lifecycle: lifecycle.clone(), identity, limiter };
+    let options = ops::Options {
+        settings: &settings,
+        clock,
+        ids,
+        lifecycle: lifecycle.clone(),
+        identity,
+        limiter,
+        own: penguin_pool::security::OwnPass::new().unwrap(),
+    };
     let router = ops::layers(api.merge(own), Router::new(), &options);
     let listener = server::bind(&settings.host, 0).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

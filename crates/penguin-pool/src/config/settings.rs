@@ -92,15 +92,20 @@ settings! {
     /// limit.
     rate_limit_max_logins: Number<0, 1_000_000_000> = "RATE_LIMIT_MAX_LOGINS", Preset::Always("20");
     /// The addresses of reverse proxies whose `X-Forwarded-For` is believed (addresses or networks such as
-    /// `10.0.0.0/8`, separated by commas). Without it all callers behind a proxy share one rate limit.
+    /// `10.0.0.0/8`, separated by commas). Without it all callers behind a proxy share one rate limit, and one share of what one
+    /// network may hold.
     trusted_proxies: Proxies = "TRUSTED_PROXIES", Preset::Unset;
     /// How many requests are worked on at once; more are refused with 429.
     max_concurrent_requests: Number<1, 1_000_000> = "MAX_CONCURRENT_REQUESTS", Preset::Always("1024");
-    /// How many feeds (subscriptions over SSE) are open at once; more are refused with 429.
+    /// How many feeds (subscriptions over SSE) are open at once; more are refused with 429. Where callers must say who they
+    /// are, one of them has half at most.
     max_subscriptions: Number<0, 1_000_000> = "MAX_SUBSCRIPTIONS", Preset::Always("1000");
-    /// How many sockets are open at once (Socket.IO's connections and plain WebSockets); more are refused with 429.
+    /// How many sockets are open at once (Socket.IO's connections and plain WebSockets); more are refused with 429. Where
+    /// callers must say who they are, those who did not (yet) have half of them at most, a tenth from one network; one who
+    /// did has a quarter.
     max_sockets: Number<0, 1_000_000> = "MAX_SOCKETS", Preset::Always("10000");
-    /// How many subscriptions run over sockets at once, 64 of them over one socket; more are refused.
+    /// How many subscriptions run over sockets at once, 64 of them over one socket; more are refused. Where callers
+    /// must say who they are, one of them has half at most.
     max_socket_subscriptions: Number<0, 1_000_000> = "MAX_SOCKET_SUBSCRIPTIONS", Preset::Always("10000");
     /// How long a request may take, in milliseconds, before it is answered with 504. Feeds are exempt.
     request_timeout: Millis<1, 3_600_000> = "REQUEST_TIMEOUT", Preset::Always("30000");

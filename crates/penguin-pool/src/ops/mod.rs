@@ -34,7 +34,7 @@ use crate::{
     audit,
     config::Settings,
     http::{self, Context},
-    security::Identity,
+    security::{Identity, OwnPass},
 };
 use axum::{Router, middleware::from_fn_with_state};
 use event_store::{Clock, IdSource};
@@ -59,12 +59,14 @@ pub struct Options<'a> {
     pub identity: Identity,
     /// How often each may; nothing for as often as they like.
     pub limiter: Option<Limiter>,
+    /// What the checks of this process's own listeners show.
+    pub own: OwnPass,
 }
 
 /// Puts every layer around the API, in the order that this module's description gives. Sockets stay outside of the limits
 /// that are for requests: they are long-lived, and have limits of their own.
 pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
-    let Options { settings, clock, ids, lifecycle, identity, limiter } = options;
+    let Options { settings, clock, ids, lifecycle, identity, limiter, own } = options;
     // What is counted before the counting begins is lost, and a gauge would be wrong for ever.
     let _ = metrics::Metrics::begin(Arc::clone(clock));
     let feeds = feeds::Feeds::new(settings.max_subscriptions.as_usize(), lifecycle.clone());
@@ -78,8 +80,12 @@ pub fn layers(api: Router, sockets: Router, options: &Options<'_>) -> Router {
     // Which methods a path takes is told to everybody.
     let known = api.clone();
     let limiter = limiter.clone();
-    let doorkeeper =
-        authenticate::Doorkeeper::new(identity.clone(), limiter, settings.trusted_proxies.clone());
+    let doorkeeper = authenticate::Doorkeeper::new(
+        identity.clone(),
+        limiter,
+        settings.trusted_proxies.clone(),
+        own.clone(),
+    );
     api = api.layer(from_fn_with_state(doorkeeper, authenticate::identify));
     if settings.audit {
         let proxies = settings.trusted_proxies.clone();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    security::{Caller, Gate},
+    security::{Caller, Gate, OwnPass},
     server::Tls,
 };
 use event_store::{Clock, IdSource};
@@ -103,6 +103,7 @@ pub struct Uptime {
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) pace: Pace,
     watch: bool,
+    pass: OwnPass,
     pub(super) store_check: Arc<StoreCheck>,
     /// The checks of this process's own listeners, by their services' names, once it listens.
     pub(super) own: OnceLock<HashMap<Arc<str>, Arc<dyn Check>>>,
@@ -121,7 +122,7 @@ impl Uptime {
     /// Puts it together.
     ///
     /// # Errors
-    /// A sentence if a service's name makes no stream's name.
+    /// A sentence if a service's name makes no stream's name, or the system gives no random numbers.
     pub fn new(parts: Parts) -> Result<Self, String> {
         let Parts { gate, clock, ids, options } = parts;
         let store = gate.bind(&Caller::system());
@@ -151,6 +152,7 @@ impl Uptime {
             ids,
             pace: options.pace,
             watch: options.watch,
+            pass: OwnPass::new()?,
             store_check,
             own: OnceLock::new(),
             requests: Mutex::default(),
@@ -159,6 +161,12 @@ impl Uptime {
             watchers: Mutex::default(),
             keepers: Mutex::default(),
         })
+    }
+
+    /// What the checks of this process's own listeners show there.
+    #[must_use]
+    pub const fn pass(&self) -> &OwnPass {
+        &self.pass
     }
 
     /// Begins to follow, to record and to watch. `http` and `sockets` are where this process listens, and `tls` is what is
@@ -227,7 +235,7 @@ impl Uptime {
                 let url = format!("{scheme}://{}/health", own.http);
                 Arc::new(HttpCheck { client: own_client(own.tls)?, url, status: Some(200) })
             }
-            Kind::OwnWebsocket => Arc::new(SocketIoCheck::new(own.sockets, own.tls)?),
+            Kind::OwnWebsocket => Arc::new(SocketIoCheck::new(own.sockets, own.tls, self.pass.clone())?),
             Kind::Store => Arc::<StoreCheck>::clone(&self.store_check),
             Kind::Http { url, status } => {
                 Arc::new(HttpCheck { client: client(true)?, url: url.clone(), status: *status })

@@ -28,8 +28,8 @@ pub use socket_io::Heartbeat;
 pub use watch::{Watched, watch};
 
 use crate::{
-    audit::Origin,
     http::ApiError,
+    limits::{Places, Shares},
     ops::Limiter,
     security::{Caller, Identity, Standing},
     streams::Streams,
@@ -42,11 +42,11 @@ use axum::{
 };
 use ending::Ending;
 use event_store::{Clock, ErrorCode};
-use session::Sessions;
+use session::{Comer, Sessions};
 use socketioxide::SocketIo;
 use std::{sync::Arc, time::Duration};
 use subscriptions::Library;
-use tokio::{sync::Semaphore, task::AbortHandle, time::timeout};
+use tokio::{task::AbortHandle, time::timeout};
 use transport::{Transport, Whose};
 
 /// How often `/ws/health` repeats how the service is, unless told otherwise.
@@ -93,8 +93,7 @@ struct Inner {
     engine: socket_io::Engine,
     io: SocketIo,
     sessions: Sessions,
-    max_subscriptions: usize,
-    subscriptions: Arc<Semaphore>,
+    subscriptions: Places,
     allowed_origins: Vec<String>,
     heartbeat: Heartbeat,
     health: HealthFeed,
@@ -120,12 +119,12 @@ impl Sockets {
     pub fn new(options: Options) -> Self {
         let (engine, io) = socket_io::build(options.heartbeat);
         let (ending, sessions) = (Ending::new(), Sessions::new(options.max_sockets));
-        let max_subscriptions = options.max_subscriptions.min(Semaphore::MAX_PERMITS);
-        let subscriptions = Arc::new(Semaphore::new(max_subscriptions));
+        let most = options.max_subscriptions;
+        let subscriptions = Places::new(most, Shares::among_callers(most));
         let library = Library {
             streams: options.streams,
             clock: options.clock,
-            places: Arc::clone(&subscriptions),
+            places: subscriptions.clone(),
             patience: options.patience,
         };
         let known_by =
@@ -140,7 +139,6 @@ impl Sockets {
             engine,
             io,
             sessions,
-            max_subscriptions,
             subscriptions,
             allowed_origins: options.allowed_origins,
             heartbeat: options.heartbeat,
@@ -178,7 +176,7 @@ impl Sockets {
     /// How many subscriptions run.
     #[must_use]
     pub fn subscriptions_now(&self) -> usize {
-        self.0.max_subscriptions - self.0.subscriptions.available_permits()
+        self.0.subscriptions.count()
     }
 
     /// Tells every socket that the service stops, and where to go on reading, and closes it. One that does not take that
@@ -200,7 +198,7 @@ async fn plain_health(
     upgrade::check_origin(request.headers(), &sockets.0.allowed_origins)?;
     let (response, connection) = upgrade::accept(&mut request)?;
     // How the service is is for everybody: whoever may hear it now may go on to hear it.
-    let session = sockets.open(caller, Standing::lasting(), Origin::of(&request))?;
+    let session = sockets.open(Comer::of(&request, caller, Standing::lasting()))?;
     tokio::spawn(async move {
         let Some(io) = connection.established().await else { return };
         let io = Transport::new(io, Whose::Known(Arc::clone(&session)));

@@ -5,6 +5,7 @@ use super::{
     flow::Refused,
     health::HealthFeed,
     session::{Session, Sessions},
+    socket_io::no_place,
     subscriptions::{Library, Outlet, Reader},
 };
 use crate::{
@@ -92,6 +93,9 @@ pub(super) fn streams(
             Some(known_by) => session.origin.clone().around(known(known_by, session, auth.ok())).await?,
             None => by_handshake(session),
         };
+        // Who came as a stranger is none any more.
+        let own = session.place.belongs_to(&admitted.caller, session.origin.address());
+        own.map_err(|full| format!("{}: {}", ErrorCode::RateLimited, no_place(full)))?;
         sessions.register(socket.id.as_str(), session);
         let (connected, connection) = watch::channel(false);
         socket.extensions.insert(Connected(Arc::new(connected)));
@@ -149,6 +153,7 @@ pub(super) fn streams(
                 parting.done().await;
                 // One that is gone needs no parting.
                 let _ = socket.disconnect();
+                parting.is_a_stranger();
             });
         }
     };

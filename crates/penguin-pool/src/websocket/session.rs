@@ -3,13 +3,18 @@
 use super::flow::Flow;
 use crate::{
     audit::Origin,
+    limits::{Full, Holder, Place, Places, Shares},
+    ops::authenticate::OwnCheck,
     security::{Caller, Standing},
 };
+use axum::extract::Request;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// One connection, from its handshake to its end, over however many requests and transports. It holds one of the
 /// places that there are, and gives it back when it is dropped.
@@ -21,8 +26,36 @@ pub(super) struct Session {
     pub(super) standing: Standing,
     /// The request that opened it: what is asked for over it comes from there.
     pub(super) origin: Origin,
+    /// It is a stranger's until they say who they are, at the handshake or later.
+    pub(super) place: Place,
     known: OnceLock<Known>,
-    _place: OwnedSemaphorePermit,
+    /// Whether a WebSocket goes on, or is to, where long polls began.
+    upgraded: AtomicBool,
+}
+
+impl Session {
+    /// Begins to go on over a WebSocket, once.
+    pub(super) fn upgrade(&self) -> bool {
+        !self.upgraded.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// Who opens a connection.
+#[derive(Debug)]
+pub(super) struct Comer {
+    caller: Caller,
+    standing: Standing,
+    origin: Origin,
+    /// Whether it is this process, which looks at itself.
+    own: bool,
+}
+
+impl Comer {
+    /// By this request.
+    pub(super) fn of(request: &Request, caller: Caller, standing: Standing) -> Self {
+        let own = request.extensions().get::<OwnCheck>().is_some();
+        Self { caller, standing, origin: Origin::of(request), own }
+    }
 }
 
 /// Under which id a connection is known, and where.
@@ -49,36 +82,38 @@ pub(super) struct Sessions(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    places: Arc<Semaphore>,
-    most: usize,
-    /// Those that follow streams, by their Engine.IO id: a later request of a connection knows it by nothing else.
+    places: Places,
+    /// Those that follow streams, and those that began with long polls, by their Engine.IO id: a later request of a connection
+    /// knows it by nothing else.
     by_id: Mutex<HashMap<String, Weak<Session>>>,
 }
 
 impl Sessions {
     /// At most so many at once.
     pub(super) fn new(most: usize) -> Self {
-        let most = most.min(Semaphore::MAX_PERMITS);
-        let places = Arc::new(Semaphore::new(most));
-        Self(Arc::new(Inner { places, most, by_id: Mutex::default() }))
+        let places = Places::new(most, Shares::with_strangers(most));
+        Self(Arc::new(Inner { places, by_id: Mutex::default() }))
     }
 
-    /// A new connection of this caller, if there is a place.
-    pub(super) fn open(&self, caller: Caller, standing: Standing, origin: Origin) -> Option<Arc<Session>> {
-        let place = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
+    /// A new connection, if there is a place.
+    pub(super) fn open(&self, comer: Comer) -> Result<Arc<Session>, Full> {
+        let Comer { caller, standing, origin, own } = comer;
+        let places = &self.0.places;
+        let holder = if own { Holder::Service } else { places.holder(&caller, origin.address()) };
+        let place = places.take(holder)?;
         metrics::gauge!("sockets_open").increment(1);
-        let (flow, known) = (Flow::default(), OnceLock::new());
-        Some(Arc::new(Session { flow, caller, standing, origin, known, _place: place }))
+        let (flow, known, upgraded) = (Flow::default(), OnceLock::new(), AtomicBool::new(false));
+        Ok(Arc::new(Session { flow, caller, standing, origin, place, known, upgraded }))
     }
 
     /// How many there may be.
     pub(super) fn most(&self) -> usize {
-        self.0.most
+        self.0.places.most()
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.0.most - self.0.places.available_permits()
+        self.0.places.count()
     }
 
     fn by_id(&self) -> MutexGuard<'_, HashMap<String, Weak<Session>>> {

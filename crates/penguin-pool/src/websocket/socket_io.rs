@@ -3,23 +3,24 @@
 use super::{
     Sockets,
     flow::MAX_PACKETS,
-    session::Session,
+    session::{Comer, Session},
     transport::{Transport, Whose},
     upgrade,
 };
 use crate::{
-    audit::Origin,
     http::ApiError,
+    limits::Full,
     security::{Caller, Standing},
 };
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{Method, StatusCode, header},
+    http::{Method, StatusCode, header, response::Parts},
     response::{IntoResponse as _, Response},
 };
 use event_store::ErrorCode;
 use futures::future::{Ready, ready};
+use serde::Deserialize;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, service::SocketIoService, socket::Sid};
 use std::{
     convert::Infallible,
@@ -42,19 +43,22 @@ const SEPARATOR: u8 = 0x1e;
 /// The service behind `/socket.io`.
 pub(super) type Engine = SocketIoService<NotFound>;
 
-/// How often a client is pinged, and how long it may take to answer.
+/// How often a client is pinged, and how long it may take to answer, and to say what it came for.
 #[derive(Debug, Clone, Copy)]
 pub struct Heartbeat {
     /// From ping to ping.
     pub interval: Duration,
     /// From a ping to its answer.
     pub timeout: Duration,
+    /// From a handshake of Socket.IO to the connect to a namespace.
+    pub connect: Duration,
 }
 
 impl Default for Heartbeat {
-    /// Socket.IO's own.
+    /// Socket.IO's own; for the connect less, since it holds a place and says nothing.
     fn default() -> Self {
-        Self { interval: Duration::from_secs(25), timeout: Duration::from_secs(20) }
+        let seconds = Duration::from_secs;
+        Self { interval: seconds(25), timeout: seconds(20), connect: seconds(20) }
     }
 }
 
@@ -65,7 +69,7 @@ pub(super) fn build(heartbeat: Heartbeat) -> (Engine, SocketIo) {
         .with_parser(parser)
         .ping_interval(heartbeat.interval)
         .ping_timeout(heartbeat.timeout)
-        .connect_timeout(Duration::from_secs(20))
+        .connect_timeout(heartbeat.connect)
         .max_buffer_size(QUEUE)
         .max_payload(MAX_INCOMING as u64)
         .ws_max_message_size(MAX_INCOMING)
@@ -88,15 +92,15 @@ pub(super) async fn serve(
     if asked.websocket && asked.well_formed && request.method() == Method::GET {
         return websocket(&sockets, caller, standing, &asked, request);
     }
-    let origin = Origin::of(&request);
+    let comer = Comer::of(&request, caller, standing);
     // The library would take up a handshake by itself, past the limits and the flow here.
     request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
     request.extensions_mut().clear();
     match (asked.id, request.method().clone()) {
         (None, Method::GET) => {
-            let session = sockets.open(caller, standing, origin)?;
-            request.extensions_mut().insert(session);
-            answer(&sockets, request).await
+            let session = sockets.open(comer)?;
+            request.extensions_mut().insert(Arc::clone(&session));
+            opened(answer(&sockets, request).await?, &sockets, &session).await
         }
         (Some(id), Method::GET) => {
             let response = answer(&sockets, request).await?;
@@ -109,16 +113,35 @@ pub(super) async fn serve(
     }
 }
 
+/// The answer to the handshake of long polls, the connection known by the id that stands in it.
+async fn opened(response: Response, sockets: &Sockets, session: &Arc<Session>) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Open<'a> {
+        sid: &'a str,
+    }
+    let (parts, body) = whole(response).await?;
+    if let Some(open) = body.strip_prefix(b"0").and_then(|json| serde_json::from_slice::<Open<'_>>(json).ok())
+    {
+        sockets.0.sessions.register(open.sid, session);
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
 /// The answer to a long poll, its messages counted as taken: the next poll comes only when it was read.
 async fn counted(response: Response, session: &Session) -> Result<Response, ApiError> {
-    let (parts, body) = response.into_parts();
-    // It is in memory already: the library makes it of what the queue holds.
-    let body = to_bytes(body, usize::MAX)
-        .await
-        .map_err(|e| ApiError::new(ErrorCode::InternalError, format!("a long poll's answer: {e}")))?;
+    let (parts, body) = whole(response).await?;
     let messages = body.split(|byte| *byte == SEPARATOR).filter(|packet| packet.starts_with(b"4")).count();
     session.flow.took(messages);
     Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+/// An answer of the library's, which is in memory already: it makes it of what its queue holds.
+async fn whole(response: Response) -> Result<(Parts, Bytes), ApiError> {
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX)
+        .await
+        .map_err(|e| ApiError::new(ErrorCode::InternalError, format!("a long poll's answer: {e}")))?;
+    Ok((parts, body))
 }
 
 async fn answer(sockets: &Sockets, request: Request) -> Result<Response, ApiError> {
@@ -138,39 +161,79 @@ fn websocket(
     let mut opening = axum::http::Request::new(());
     *opening.uri_mut() = request.uri().clone();
     let whose = match &asked.id {
-        Some(id) => Whose::Later(sockets.0.sessions.clone(), id.clone()),
+        Some(id) => {
+            // It has no place of its own: one that began with long polls goes on over one WebSocket, and over no more. One
+            // that is not known is let go by the library.
+            if sockets.0.sessions.find(id).is_some_and(|session| !session.upgrade()) {
+                let message = "This connection goes on over a WebSocket already";
+                return Err(ApiError::new(ErrorCode::ValidationFailed, message));
+            }
+            Whose::Later(sockets.0.sessions.clone(), id.clone())
+        }
         None => {
-            let session = sockets.open(caller, standing, Origin::of(&request))?;
+            let session = sockets.open(Comer::of(&request, caller, standing))?;
             opening.extensions_mut().insert(Arc::clone(&session));
             Whose::Known(session)
         }
     };
-    let mut engine = sockets.0.engine.clone();
+    let (sockets, upgraded) = (sockets.clone(), asked.id.clone());
     tokio::spawn(async move {
         if let Some(io) = connection.established().await {
+            let (transport, ended) = Transport::watched(io, whose);
             // A refusal is a query that the library reads otherwise than this module: the connection is dropped.
-            let _ = engine.call((Transport::new(io, whose), opening)).await;
+            let _ = sockets.0.engine.clone().call((transport, opening)).await;
+            if upgraded.is_some() {
+                ended.await;
+            }
+        }
+        if let Some(id) = upgraded {
+            hang_up(&sockets, &id).await;
         }
     });
     Ok(response)
 }
 
+/// Ends a connection that was to go on over a WebSocket which is gone, where it did not come to that. The library would leave
+/// it as it is, neither polled nor pinged any more, and its place with it.
+async fn hang_up(sockets: &Sockets, id: &str) {
+    let close = Request::post(format!("/socket.io/?EIO=4&transport=polling&sid={id}")).body(Body::from("1"));
+    if let Ok(close) = close {
+        // One that went on over the WebSocket ended with it, and there is nothing to close.
+        let _ = answer(sockets, close).await;
+    }
+}
+
 impl Sockets {
-    /// A new connection of this caller, if there is a place for one.
-    pub(super) fn open(
-        &self,
-        caller: Caller,
-        standing: Standing,
-        origin: Origin,
-    ) -> Result<Arc<Session>, ApiError> {
+    /// A new connection, if there is a place for one.
+    pub(super) fn open(&self, comer: Comer) -> Result<Arc<Session>, ApiError> {
         if self.0.ending.has_come() {
             return Err(event_store::Error::Closed.into());
         }
-        self.0.sessions.open(caller, standing, origin).ok_or_else(|| {
+        self.0.sessions.open(comer).map_err(|full| {
             metrics::counter!("http_requests_refused_total", "reason" => "sockets").increment(1);
-            let message = "As many sockets are open as the service takes; try again in 5 s";
-            ApiError::new(ErrorCode::RateLimited, message).retry_after(5)
+            ApiError::new(ErrorCode::RateLimited, no_place(full)).retry_after(5)
         })
+    }
+}
+
+/// Why there is no place for a socket, and what to do.
+pub(super) fn no_place(full: Full) -> String {
+    const PROVE: &str = "say who you are (Authorization or x-api-key), or try again in 5 s";
+    match full {
+        Full::All => "As many sockets are open as the service takes; try again in 5 s".to_owned(),
+        Full::Strangers(most) => {
+            format!(
+                "Callers who did not say who they are have {most} sockets open, as many as they may: {PROVE}"
+            )
+        }
+        Full::Network(most) => format!(
+            "Callers of your network who did not say who they are have {most} sockets open, as many as they may: {PROVE}"
+        ),
+        Full::Caller(most) => {
+            format!(
+                "You have {most} sockets open, as many as one caller may: close some, or try again in 5 s"
+            )
+        }
     }
 }
 

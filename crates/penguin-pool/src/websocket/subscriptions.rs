@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, Detail, ErrorBody, valid_text},
+    limits::{Full, Place, Places},
     security::{Admitted, Caller, STANDING_LOST, Standing},
     streams::{Feed, FeedFrame, FeedStart, Streams, StreamsError},
 };
@@ -72,8 +73,8 @@ pub(super) trait Outlet: Send + Sync + 'static {
 pub(super) struct Library {
     pub(super) streams: Streams,
     pub(super) clock: Arc<dyn Clock>,
-    /// How many subscriptions there may be in all.
-    pub(super) places: Arc<Semaphore>,
+    /// How many subscriptions there may be in all, and of one caller.
+    pub(super) places: Places,
     /// How long a client may take nothing.
     pub(super) patience: Duration,
 }
@@ -118,7 +119,7 @@ pub(super) struct Subscription {
     feed: Feed,
     progress: Progress,
     wanted: Option<String>,
-    _places: [OwnedSemaphorePermit; 2],
+    _places: (OwnedSemaphorePermit, Place),
 }
 
 /// How far a subscription has come.
@@ -188,6 +189,11 @@ impl Reader {
         }
     }
 
+    /// Says that the caller is known no longer: the connection, which may go on, holds a stranger's place.
+    pub(super) fn is_a_stranger(&self) {
+        self.session.place.is_a_strangers(self.session.origin.address());
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -204,7 +210,7 @@ impl Reader {
         }
         let request: SubscribeRequest = valid_text(request)?;
         let target = Target::of(&request)?;
-        let places = [self.place(&self.places)?, self.place(&self.library.places)?];
+        let places = self.places()?;
         let start = match (request.from, request.after) {
             (Some(from), _) => FeedStart::At(from.get()),
             (None, Some(after)) => FeedStart::After(Some(after.get())),
@@ -236,14 +242,29 @@ impl Reader {
         Ok(Subscription { id: shelf.last_id.to_string(), feed, progress, wanted, _places: places })
     }
 
-    fn place(&self, places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(places).try_acquire_owned().map_err(|_| {
+    /// A place of this connection's own, and one of all.
+    fn places(&self) -> Result<(OwnedSemaphorePermit, Place), ApiError> {
+        let refused = |message| {
             metrics::counter!("http_requests_refused_total", "reason" => "subscriptions").increment(1);
-            let message = format!(
-                "As many subscriptions run as the service takes ({MAX_PER_SOCKET} for one connection): end one, or try again later"
-            );
             ApiError::new(ErrorCode::RateLimited, message)
-        })
+        };
+        let own = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            refused(format!(
+                "{MAX_PER_SOCKET} subscriptions run over this connection, as many as may: end one"
+            ))
+        })?;
+        let all = &self.library.places;
+        let place = all.take(all.holder(&self.caller, self.session.origin.address())).map_err(|full| {
+            refused(match full {
+                Full::Caller(most) => {
+                    format!("You have {most} subscriptions over sockets, as many as one caller may: end one")
+                }
+                Full::All | Full::Strangers(_) | Full::Network(_) => {
+                    "As many subscriptions run as the service takes: try again later".to_owned()
+                }
+            })
+        })?;
+        Ok((own, place))
     }
 
     /// Runs a subscription until it ends, the client goes, or `stopped` comes.

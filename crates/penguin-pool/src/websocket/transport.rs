@@ -10,6 +10,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
     time::{Sleep, sleep},
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Transport<T> {
     whose: Whose,
     stuck: Option<Pin<Box<Sleep>>>,
     given_up: bool,
+    /// Dropped with it.
+    _end: Option<oneshot::Sender<()>>,
 }
 
 /// Whose bytes these are.
@@ -42,7 +45,17 @@ pub(super) enum Whose {
 
 impl<T> Transport<T> {
     pub(super) fn new(io: T, whose: Whose) -> Self {
-        Self { io, whose, stuck: None, given_up: false }
+        Self { io, whose, stuck: None, given_up: false, _end: None }
+    }
+
+    /// The same, and what is done when it is dropped.
+    pub(super) fn watched(io: T, whose: Whose) -> (Self, impl Future<Output = ()> + use<T>) {
+        let (end, ended) = oneshot::channel::<()>();
+        let ended = async move {
+            // Nothing is ever sent.
+            let _ = ended.await;
+        };
+        (Self { _end: Some(end), ..Self::new(io, whose) }, ended)
     }
 
     fn took_all(&mut self) {

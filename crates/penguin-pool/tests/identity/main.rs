@@ -9,6 +9,7 @@ mod http;
 mod limits;
 mod manage;
 mod on_kurrentdb;
+mod places;
 mod sockets;
 mod trail;
 

@@ -7,5 +7,6 @@ mod health;
 mod outage;
 mod serve;
 mod service;
+mod silent;
 mod streams;
 mod trail;

@@ -1,7 +1,8 @@
 //! Checks over the network: HTTP, a whole handshake of Socket.IO, a TCP connection.
 
 use super::check::Check;
-use crate::server::Tls;
+use crate::{security::OwnPass, server::Tls};
+use axum::http::HeaderValue;
 use futures::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use std::{error::Error as _, net::SocketAddr, sync::Arc};
@@ -12,7 +13,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{Message, protocol::WebSocketConfig},
+    tungstenite::{Message, client::IntoClientRequest as _, protocol::WebSocketConfig},
 };
 
 /// An HTTP request that must be answered with the right status. Redirects are not followed.
@@ -90,6 +91,7 @@ const NAMESPACE: &str = "/ws/health";
 pub(in crate::uptime) struct SocketIoCheck {
     address: SocketAddr,
     tls: Option<TlsConnector>,
+    pass: OwnPass,
 }
 
 impl std::fmt::Debug for SocketIoCheck {
@@ -99,13 +101,17 @@ impl std::fmt::Debug for SocketIoCheck {
 }
 
 impl SocketIoCheck {
-    /// Of this process's own listener, and what is spoken there.
+    /// Of this process's own listener, what is spoken there, and what is to be shown.
     ///
     /// # Errors
     /// A sentence if no TLS client can be made.
-    pub(in crate::uptime) fn new(address: SocketAddr, tls: Option<&Tls>) -> Result<Self, String> {
+    pub(in crate::uptime) fn new(
+        address: SocketAddr,
+        tls: Option<&Tls>,
+        pass: OwnPass,
+    ) -> Result<Self, String> {
         let tls = tls.map(Tls::client).transpose()?.map(|config| TlsConnector::from(Arc::new(config)));
-        Ok(Self { address, tls })
+        Ok(Self { address, tls, pass })
     }
 }
 
@@ -123,9 +129,12 @@ impl Check for SocketIoCheck {
 impl SocketIoCheck {
     async fn over(&self, stream: impl AsyncRead + AsyncWrite + Unpin, scheme: &str) -> Result<(), String> {
         let url = format!("{scheme}://{}/socket.io/?EIO=4&transport=websocket", self.address);
+        let shown = HeaderValue::from_str(self.pass.show()).map_err(|e| format!("no pass: {e}"))?;
+        let mut request = url.into_client_request().map_err(|e| format!("no WebSocket handshake: {e}"))?;
+        request.headers_mut().insert(OwnPass::HEADER, shown);
         // What a handshake says is short: one who says more is not believed.
         let config = WebSocketConfig::default().max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST));
-        let (mut socket, _) = client_async_with_config(url, stream, Some(config))
+        let (mut socket, _) = client_async_with_config(request, stream, Some(config))
             .await
             .map_err(|e| format!("no WebSocket handshake: {e}"))?;
         let opened = text(&mut socket).await?;
@@ -233,14 +242,16 @@ mod tests {
         drop(listener);
         let url = format!("http://{address}/");
         let http = HttpCheck { client: client(false).unwrap(), url, status: None };
-        for refused in [
-            TcpCheck(address.to_string()).check().await,
-            http.check().await,
-            SocketIoCheck::new(address, None).unwrap().check().await,
-        ] {
+        for refused in
+            [TcpCheck(address.to_string()).check().await, http.check().await, own(address).check().await]
+        {
             let error = refused.unwrap_err();
             assert!(error.contains("refused"), "{error}");
         }
+    }
+
+    fn own(address: SocketAddr) -> SocketIoCheck {
+        SocketIoCheck::new(address, None, OwnPass::new().unwrap()).unwrap()
     }
 
     /// Plays a server that says one packet after the other, each to one of the client's.
@@ -260,7 +271,7 @@ mod tests {
             let _ = socket.close(None).await;
             heard
         });
-        (SocketIoCheck::new(address, None).unwrap().check().await, server.await.unwrap())
+        (own(address).check().await, server.await.unwrap())
     }
 
     #[tokio::test]
@@ -286,8 +297,7 @@ mod tests {
                 }
                 futures::future::pending().await
             });
-            let (check, thresholds) =
-                (SocketIoCheck::new(address, None).unwrap(), Kind::OwnWebsocket.thresholds());
+            let (check, thresholds) = (own(address), Kind::OwnWebsocket.thresholds());
             let seen = look(&check, Duration::from_millis(200), thresholds, &event_store::SystemClock).await;
             assert_eq!(seen.status, ServiceState::Down, "{packets}");
             assert_eq!(seen.sight.error.as_deref(), Some("no answer within 200 ms"), "{packets}");
@@ -308,7 +318,7 @@ mod tests {
                 let _ = socket.send(message).await;
                 while socket.next().await.is_some_and(|frame| frame.is_ok()) {}
             });
-            let error = SocketIoCheck::new(address, None).unwrap().check().await.unwrap_err();
+            let error = own(address).check().await.unwrap_err();
             assert!(error.contains(why), "{error}");
             server.await.unwrap();
         }
@@ -336,7 +346,7 @@ mod tests {
 
         let (listener, address) = listener().await;
         tokio::spawn(async move { axum::serve(listener, Router::new()).await });
-        let error = SocketIoCheck::new(address, None).unwrap().check().await.unwrap_err();
+        let error = own(address).check().await.unwrap_err();
         assert!(error.contains("no WebSocket handshake") && error.contains("404"), "{error}");
     }
 }
