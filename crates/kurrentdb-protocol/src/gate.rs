@@ -1,5 +1,6 @@
 //! Who calls, and the store as that caller may use it.
 
+use crate::trail::{NoTrail, Trail};
 use base64::Engine as _;
 use event_store::{Capabilities, Error, ErrorCode, EventStore, ReadFrom, StreamName, SubscribeStream};
 use futures::{
@@ -77,15 +78,20 @@ pub struct Visitor {
 pub struct Entry {
     /// The store as they may use it.
     pub store: Arc<dyn EventStore>,
+    /// The same store, to find out what they may do there: what is asked of it is no deed of theirs.
+    pub rights: Arc<dyn EventStore>,
+    /// Where is written down what they do beside it.
+    pub trail: Arc<dyn Trail>,
     /// Done when what they were let in for is lost: what goes on is to end then.
     pub lost: BoxFuture<'static, ()>,
 }
 
 impl Entry {
-    /// A store for whoever is let in for good.
+    /// A store for whoever is let in for good, of whom nothing is written down.
     #[must_use]
     pub fn lasting(store: Arc<dyn EventStore>) -> Self {
-        Self { store, lost: Box::pin(pending()) }
+        let rights = Arc::clone(&store);
+        Self { store, rights, trail: Arc::new(NoTrail), lost: Box::pin(pending()) }
     }
 }
 
@@ -106,7 +112,7 @@ pub trait Gate: Send + Sync + std::fmt::Debug + 'static {
     /// [`Refusal`].
     async fn may_read(&self, visitor: &Visitor, stream: &StreamName) -> Result<(), Refusal> {
         let entry = self.enter(visitor).await.map_err(Refusal::Entrance)?;
-        may_follow(&*entry.store, stream).await.map_err(Refusal::Store)
+        may_follow(&*entry.rights, stream).await.map_err(Refusal::Store)
     }
 
     /// What the store behind can do. Clients ask before they have said who they are.

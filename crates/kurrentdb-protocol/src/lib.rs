@@ -13,12 +13,14 @@ pub mod grpc;
 pub mod http;
 mod persistent;
 mod serve;
+mod trail;
 mod users;
 
 pub use cluster::{Cluster, Member, MemberState};
 pub use face::{Face, FaceOptions, Limits, NodeService};
 pub use gate::{Credentials, Entry, Gate, OpenGate, Refusal, Visitor};
 pub use serve::{Served, Wire, Wires, serve, serve_over};
+pub use trail::{Deed, NoTrail, Trail};
 pub use users::{NewUser, UserDetails, UserError, Users};
 
 /// The version of KurrentDB whose interface this is: clients compare it with the ones that brought a feature.

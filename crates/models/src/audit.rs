@@ -24,20 +24,21 @@ pub struct AuditRecord {
     /// Who.
     #[schemars(example = &"bob")]
     pub caller: String,
-    /// What: `append`, `read`, `describe`, `subscribe`, `delete`, `tombstone`, `erase`, `login`, `create-account`, …
+    /// What: `append`, `read`, `describe`, `subscribe`, `consume`, `delete`, `tombstone`, `erase`, `login`,
+    /// `create-account`, `create-group`, …
     #[schemars(example = &"read")]
     pub action: String,
     /// On which streams; `$all` for everything.
     #[serde(default)]
     pub streams: Vec<String>,
-    /// Which account, or which API key by its id, it was about: that of a login, or one that was changed. Of a login that
-    /// failed it is the name that somebody gave, which need not be anybody's.
+    /// Which account, which API key by its id, or which group of a persistent subscription it was about: that of a login, or
+    /// one that was changed. Of a login that failed it is the name that somebody gave, which need not be anybody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// What came of it: `ok`, or the type of the failure.
     #[schemars(example = &"ok")]
     pub outcome: String,
-    /// The request that it was a part of.
+    /// The request that it was a part of; over a socket, that of its handshake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// The address that the request came from.
@@ -82,7 +83,7 @@ pub struct AuditQuery {
     #[serde(default, deserialize_with = "blank_is_none")]
     #[garde(length(bytes, max = 1024))]
     pub stream: Option<String>,
-    /// About which account or API key.
+    /// About which account, API key or group.
     #[serde(default, deserialize_with = "blank_is_none")]
     #[garde(length(bytes, max = 1024))]
     pub subject: Option<String>,

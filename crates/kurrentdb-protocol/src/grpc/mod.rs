@@ -23,7 +23,7 @@ mod users;
 mod v2;
 mod v2_errors;
 
-use crate::{Cluster, Credentials, Entry, Face, Visitor, face::Node};
+use crate::{Cluster, Credentials, Deed, Entry, Face, Trail, Visitor, face::Node, persistent::GroupKey};
 use axum::{Router, extract::ConnectInfo, middleware, routing::any_service};
 use event_store::EventStore;
 use futures::TryFutureExt as _;
@@ -132,6 +132,13 @@ impl Services {
             forwarded_for: forwarded_for(metadata),
         }
     }
+}
+
+/// Begins what is to be written down, about a group or about none.
+fn begin(trail: &dyn Trail, action: &'static str, about: Option<&GroupKey>) -> Result<Box<dyn Deed>, Status> {
+    let named =
+        |of: fn(&GroupKey) -> &String| about.map(|key| of(key).as_str()).filter(|name| !name.is_empty());
+    trail.begin(action, named(|key| &key.source), named(|key| &key.group)).map_err(|e| status::of(&e))
 }
 
 /// Those that say to have passed a call on, the last one last. What a caller made up may be any bytes, and hides nothing

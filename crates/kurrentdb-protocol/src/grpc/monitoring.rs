@@ -24,7 +24,7 @@ impl Monitoring for Services {
     type StatsStream = BoxStream<'static, Result<StatsResp, Status>>;
 
     async fn stats(&self, request: Request<StatsReq>) -> Result<Response<Self::StatsStream>, Status> {
-        let Entry { store, lost } = self.enter(&request).await?;
+        let Entry { store, lost, .. } = self.enter(&request).await?;
         let permit = Arc::clone(&self.subscriptions)
             .try_acquire_owned()
             .map_err(|_| status::exhausted("Maximum subscriptions reached"))?;

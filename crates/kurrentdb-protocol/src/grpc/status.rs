@@ -118,37 +118,28 @@ pub(crate) fn missing_metadata() -> Status {
 
 /// What could not be done with a persistent subscription. These outcomes are KurrentDB's alone, so their statuses stand here.
 pub(crate) fn of_group(error: &GroupError, GroupKey { source, group }: &GroupKey) -> Status {
-    let (code, exception, message) = match error {
+    let (code, message) = match error {
         GroupError::Store(error) => return of(error),
         GroupError::TooMany(message) => return exhausted(message.as_str()),
-        GroupError::Failed(reason) => (
-            Code::Internal,
-            "persistent-subscription-failed",
-            format!("Subscription group {group} on stream {source} failed: '{reason}'"),
-        ),
-        GroupError::Missing => (
-            Code::NotFound,
-            "persistent-subscription-does-not-exist",
-            format!("Subscription group {group} on stream {source} does not exist."),
-        ),
-        GroupError::Exists => (
-            Code::AlreadyExists,
-            "persistent-subscription-exists",
-            format!("Subscription group {group} on stream {source} exists."),
-        ),
+        GroupError::Failed(reason) => {
+            (Code::Internal, format!("Subscription group {group} on stream {source} failed: '{reason}'"))
+        }
+        GroupError::Missing => {
+            (Code::NotFound, format!("Subscription group {group} on stream {source} does not exist."))
+        }
+        GroupError::Exists => {
+            (Code::AlreadyExists, format!("Subscription group {group} on stream {source} exists."))
+        }
         GroupError::Full => (
             Code::FailedPrecondition,
-            "maximum-subscribers-reached",
             format!("Maximum subscriptions reached for subscription group {group} on stream {source}."),
         ),
-        GroupError::Dropped => (
-            Code::Cancelled,
-            "persistent-subscription-dropped",
-            format!("Subscription group {group} on stream {source} was dropped."),
-        ),
+        GroupError::Dropped => {
+            (Code::Cancelled, format!("Subscription group {group} on stream {source} was dropped."))
+        }
     };
     let mut status = Status::new(code, shortened(message));
-    trailer(&mut status, "exception", exception);
+    trailer(&mut status, "exception", error.name());
     trailer(&mut status, "stream-name", source);
     trailer(&mut status, "group-name", group);
     if let GroupError::Failed(reason) = error {

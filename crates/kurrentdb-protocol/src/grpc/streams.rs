@@ -56,7 +56,7 @@ impl Streams for Services {
         &self,
         request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
-        let Entry { store, lost } = self.enter(&request).await?;
+        let Entry { store, lost, .. } = self.enter(&request).await?;
         let answers = Services::batch_append(self, store, request.into_inner());
         let lost = lost.map(|()| status::refused(ErrorCode::AuthenticationFailed));
         Ok(Response::new(until(answers, lost).boxed()))

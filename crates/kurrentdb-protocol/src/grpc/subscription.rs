@@ -17,7 +17,7 @@ use tonic::Status;
 impl Services {
     /// Begins a subscription. It holds one of the node's permits until it ends or its client goes away.
     pub(crate) async fn subscribe(&self, entry: Entry, request: Request) -> Result<Responses, Status> {
-        let Entry { store, lost } = entry;
+        let Entry { store, lost, .. } = entry;
         let permit = Arc::clone(&self.subscriptions)
             .try_acquire_owned()
             .map_err(|_| status::exhausted("Maximum subscriptions reached"))?;

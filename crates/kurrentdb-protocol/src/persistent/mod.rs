@@ -28,6 +28,8 @@ pub(crate) use place::Place;
 pub(crate) use records::CONFIG_STREAM;
 pub(crate) use registry::Registry;
 
+use event_store::ErrorCode;
+
 /// Why something could not be done with a group.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum GroupError {
@@ -45,6 +47,21 @@ pub(crate) enum GroupError {
     TooMany(String),
     /// The store failed.
     Store(event_store::Error),
+}
+
+impl GroupError {
+    /// What it is called in a trail: as KurrentDB calls it, where it is not the store's.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "persistent-subscription-failed",
+            Self::Missing => "persistent-subscription-does-not-exist",
+            Self::Exists => "persistent-subscription-exists",
+            Self::Full => "maximum-subscribers-reached",
+            Self::Dropped => "persistent-subscription-dropped",
+            Self::TooMany(_) => ErrorCode::RateLimited.slug(),
+            Self::Store(error) => error.code().slug(),
+        }
+    }
 }
 
 impl From<event_store::Error> for GroupError {

@@ -13,4 +13,5 @@ mod persistent_failures;
 mod reads;
 mod subscriptions;
 mod support;
+mod trail;
 mod v2;

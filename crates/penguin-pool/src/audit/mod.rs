@@ -77,7 +77,8 @@ impl Deed {
     }
 
     /// The same, from there, which counts where what is under way says nothing.
-    fn with_origin(self, origin: Origin) -> Self {
+    #[must_use]
+    pub(crate) fn with_origin(self, origin: Origin) -> Self {
         Self { origin, ..self }
     }
 }

@@ -1,6 +1,6 @@
 //! KurrentDB's protocol on a port of its own, over the store of this process.
 
-use super::users::Managed;
+use super::{trail, users::Managed};
 use crate::{
     audit::Origin,
     config::{Config, EventStoreKind, Host, Origins, Proxies},
@@ -163,7 +163,12 @@ impl kurrentdb_protocol::Gate for Entrance {
     async fn enter(&self, visitor: &Visitor) -> Result<Entry, ErrorCode> {
         let from = from(visitor, &self.proxies);
         let Admitted { caller, standing } = self.admit(&visitor.credentials, from).await?;
-        Ok(Entry { store: self.gate.bind_at(&caller, from), lost: Box::pin(standing.lost()) })
+        Ok(Entry {
+            store: self.gate.bind_at(&caller, from),
+            rights: self.gate.bind_to_ask(&caller),
+            trail: trail::of(self.gate.audit(), &caller, Origin::at(from)),
+            lost: Box::pin(standing.lost()),
+        })
     }
 
     async fn may_read(&self, visitor: &Visitor, stream: &StreamName) -> Result<(), Refusal> {

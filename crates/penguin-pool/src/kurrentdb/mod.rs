@@ -8,6 +8,7 @@ mod listener;
 mod passage;
 mod remote;
 mod routes;
+mod trail;
 mod users;
 
 pub use listener::{Listening, Parts, Wanted, wanted};

@@ -195,15 +195,25 @@ impl Gate {
     /// The same, for a caller at an address, which the trail tells where no request under way does.
     #[must_use]
     pub fn bind_at(&self, caller: &Caller, from: Option<IpAddr>) -> BoundStore {
-        let store = if caller.is_admin() {
-            Arc::clone(&self.engine)
-        } else {
-            Arc::new(self.authorized(caller)) as BoundStore
-        };
+        let store = self.bind_to_ask(caller);
         match &self.audit {
             Some(audit) => audit.observe(caller, from, store),
             None => store,
         }
+    }
+
+    /// The same, to find out what `caller` may do: what is asked of it is no deed, and is not written down.
+    #[must_use]
+    pub(crate) fn bind_to_ask(&self, caller: &Caller) -> BoundStore {
+        if caller.is_admin() {
+            return Arc::clone(&self.engine);
+        }
+        Arc::new(self.authorized(caller))
+    }
+
+    /// The trail, if one is kept.
+    pub(crate) const fn audit(&self) -> Option<&Audit> {
+        self.audit.as_ref()
     }
 
     /// Refuses what `caller` has no right to, as the bound store does: for what a feature does in the caller's name but

@@ -5,6 +5,7 @@
 mod bed;
 mod ends;
 mod face;
+mod groups;
 mod http;
 mod limits;
 mod manage;

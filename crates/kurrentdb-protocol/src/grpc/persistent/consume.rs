@@ -11,7 +11,7 @@ use super::{
         status,
         subscription::until_closed,
     },
-    may_consume, parse, unread, user,
+    Failure, may_consume, parse, unread, user, written,
 };
 use crate::{
     Entry, Gate, Refusal, Visitor,
@@ -45,20 +45,26 @@ pub(super) async fn consume(
     request: Request<Streaming<ReadReq>>,
 ) -> Result<BoxStream<'static, Result<ReadResp, Status>>, Status> {
     let visitor = Services::visitor(&request);
-    let Entry { store, lost } = services.enter(&request).await?;
+    let Entry { rights, trail, lost, .. } = services.enter(&request).await?;
     let (metadata, _, mut messages) = request.into_parts();
     let Some(first) = messages.message().await? else { return Ok(stream::empty().boxed()) };
-    let Opening { key, slots, form } = parse::opening(first)?;
-    let groups = services.groups().map_err(|e| status::of_group(&e, &key))?;
-    let streams = may_consume(groups, &*store, &key).await?;
-    let permit = Arc::clone(&services.subscriptions)
-        .try_acquire_owned()
-        .map_err(|_| status::exhausted("Maximum subscriptions reached"))?;
-    let connection = metadata.get("connection-name").and_then(|name| name.to_str().ok());
-    let joining =
-        Joining { slots, user: user(&metadata), connection: connection.unwrap_or("<unknown>").to_owned() };
-    let group = groups.group(&key).await.map_err(|e| status::of_group(&e, &key))?;
-    let joined = group.join(joining).await.map_err(|e| status::of_group(&e, &key))?;
+    let opening = parse::opening(first);
+    let asked = opening.as_ref().ok().map(|opening| opening.key.clone());
+    // What is written down ends with this: who consumes for ever takes no room in the trail.
+    let taken = written(&*trail, "consume", asked.as_ref(), async {
+        let Opening { key, slots, form } = opening?;
+        let groups = services.groups()?;
+        let streams = may_consume(groups, &*rights, &key).await?;
+        let permit = Arc::clone(&services.subscriptions)
+            .try_acquire_owned()
+            .map_err(|_| GroupError::TooMany("Maximum subscriptions reached".to_owned()))?;
+        let connection = metadata.get("connection-name").and_then(|name| name.to_str().ok());
+        let connection = connection.unwrap_or("<unknown>").to_owned();
+        let group = groups.group(&key).await?;
+        let joined = group.join(Joining { slots, user: user(&metadata), connection }).await?;
+        Ok::<_, Failure>((key, form, streams, permit, group, joined))
+    });
+    let (key, form, streams, permit, group, joined) = taken.await?;
     let heard = tokio::spawn(listen(messages, group.clone(), joined.id));
     let confirmation = ReadResp {
         content: Some(read_resp::Content::SubscriptionConfirmation(read_resp::SubscriptionConfirmation {
@@ -105,7 +111,7 @@ impl Rights {
         for stream in &self.streams {
             self.gate.may_read(&self.visitor, stream).await.map_err(|refusal| match refusal {
                 Refusal::Entrance(code) => status::refused(code),
-                Refusal::Store(error) => unread(&error, &self.key),
+                Refusal::Store(error) => status::of_group(&unread(error), &self.key),
             })?;
         }
         Ok(())

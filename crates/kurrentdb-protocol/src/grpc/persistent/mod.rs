@@ -6,13 +6,15 @@
 //! is from other streams. A group's own reads and writes are the node's, so what its consumers may is asked again for each
 //! batch that they are sent (KurrentDB asks once, when they come): one who may no longer is told so as at the beginning,
 //! and what was meant for them goes to others.
+//!
+//! Each call is a deed in its caller's trail, also one that is refused or makes no sense; consuming is one when it begins.
 
 mod answer;
 mod consume;
 mod parse;
 
 use super::{
-    Services,
+    Services, begin,
     proto::event_store::client::persistent_subscriptions::{
         CreateReq, CreateResp, DeleteReq, DeleteResp, GetInfoReq, GetInfoResp, ListReq, ListResp, ReadReq,
         ReadResp, ReplayParkedReq, ReplayParkedResp, TruncateParkedReq, TruncateParkedResp, UpdateReq,
@@ -21,12 +23,12 @@ use super::{
     status,
 };
 use crate::{
-    Credentials, gate,
+    Credentials, Entry, Trail, gate,
     persistent::{CONFIG_STREAM, GroupError, GroupKey, Registry},
 };
-use event_store::{Error, EventStore, ReadStream, StreamName};
+use event_store::{Error, ErrorCode, EventStore, ReadStream, StreamName};
 use futures::stream::BoxStream;
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 #[tonic::async_trait]
@@ -34,26 +36,29 @@ impl PersistentSubscriptions for Services {
     type ReadStream = BoxStream<'static, Result<ReadResp, Status>>;
 
     async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Status> {
-        let by = self.manager(&request).await?;
-        let definition = parse::definition(request.into_inner().options, true)?;
-        let key = definition.key();
-        self.change(key, move |groups| async move { groups.create(definition, &by).await }).await?;
+        let (entry, by) = (self.enter(&request), user(request.metadata()));
+        let entry = entry.await?;
+        let asked = parse::definition(request.into_inner().options, true).map(|asked| (asked.key(), asked));
+        let create = |groups: Arc<Registry>, _, asked| async move { groups.create(asked, &by).await };
+        self.manage(entry, "create-group", asked, create).await?;
         Ok(Response::new(CreateResp {}))
     }
 
     async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Status> {
-        let by = self.manager(&request).await?;
-        let definition = parse::definition(request.into_inner().options, false)?;
-        let key = definition.key();
-        self.change(key, move |groups| async move { groups.update(definition, &by).await }).await?;
+        let (entry, by) = (self.enter(&request), user(request.metadata()));
+        let entry = entry.await?;
+        let asked = parse::definition(request.into_inner().options, false).map(|asked| (asked.key(), asked));
+        let update = |groups: Arc<Registry>, _, asked| async move { groups.update(asked, &by).await };
+        self.manage(entry, "update-group", asked, update).await?;
         Ok(Response::new(UpdateResp {}))
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        let by = self.manager(&request).await?;
-        let key = parse::delete(request.into_inner())?;
-        let asked = key.clone();
-        self.change(key, move |groups| async move { groups.delete(&asked, &by).await }).await?;
+        let (entry, by) = (self.enter(&request), user(request.metadata()));
+        let entry = entry.await?;
+        let asked = parse::delete(request.into_inner()).map(|key| (key, ()));
+        let delete = |groups: Arc<Registry>, key, ()| async move { groups.delete(&key, &by).await };
+        self.manage(entry, "delete-group", asked, delete).await?;
         Ok(Response::new(DeleteResp {}))
     }
 
@@ -62,24 +67,27 @@ impl PersistentSubscriptions for Services {
     }
 
     async fn get_info(&self, request: Request<GetInfoReq>) -> Result<Response<GetInfoResp>, Status> {
-        let store = self.store(&request).await?;
-        let key = parse::get_info(request.into_inner())?;
-        let groups = self.groups().map_err(|e| status::of_group(&e, &key))?;
-        may_consume(groups, &*store, &key).await?;
-        let info = async { groups.group(&key).await?.info().await };
-        let info = info.await.map_err(|e| status::of_group(&e, &key))?;
-        Ok(Response::new(GetInfoResp { subscription_info: Some(answer::info(info)) }))
+        let Entry { rights, trail, .. } = self.enter(&request).await?;
+        let asked = parse::get_info(request.into_inner());
+        let key = asked.as_ref().ok().cloned();
+        let told = written(&*trail, "describe-group", key.as_ref(), async {
+            let key = asked?;
+            let groups = self.groups()?;
+            may_consume(groups, &*rights, &key).await?;
+            Ok(groups.group(&key).await?.info().await?)
+        });
+        Ok(Response::new(GetInfoResp { subscription_info: Some(answer::info(told.await?)) }))
     }
 
     async fn replay_parked(
         &self,
         request: Request<ReplayParkedReq>,
     ) -> Result<Response<ReplayParkedResp>, Status> {
-        self.manager(&request).await?;
-        let (key, stop_at) = parse::parked(request.into_inner().options, "replay")?;
-        let asked = key.clone();
-        self.change(key, move |groups| async move { groups.group(&asked).await?.replay(stop_at).await })
-            .await?;
+        let entry = self.enter(&request).await?;
+        let asked = parse::parked(request.into_inner().options, "replay");
+        let replay =
+            |groups: Arc<Registry>, key, until| async move { groups.group(&key).await?.replay(until).await };
+        self.manage(entry, "replay-parked", asked, replay).await?;
         Ok(Response::new(ReplayParkedResp {}))
     }
 
@@ -87,33 +95,98 @@ impl PersistentSubscriptions for Services {
         &self,
         request: Request<TruncateParkedReq>,
     ) -> Result<Response<TruncateParkedResp>, Status> {
-        self.manager(&request).await?;
-        let (key, stop_at) = parse::parked(request.into_inner().options, "truncate")?;
-        let asked = key.clone();
-        self.change(key, move |groups| async move { groups.group(&asked).await?.truncate(stop_at).await })
-            .await?;
+        let entry = self.enter(&request).await?;
+        let asked = parse::parked(request.into_inner().options, "truncate");
+        let truncate = |groups: Arc<Registry>, key, until| async move {
+            groups.group(&key).await?.truncate(until).await
+        };
+        self.manage(entry, "truncate-parked", asked, truncate).await?;
         Ok(Response::new(TruncateParkedResp {}))
     }
 
     async fn list(&self, request: Request<ListReq>) -> Result<Response<ListResp>, Status> {
-        self.manager(&request).await?;
-        let source = parse::list(request.into_inner())?;
-        let key = GroupKey { source: source.clone().unwrap_or_default(), group: String::new() };
-        let infos = match &self.persistent {
-            Some(groups) => groups.list(source.as_deref()).await,
-            None => Ok(Vec::new()),
-        };
-        let infos = infos.map_err(|e| status::of_group(&e, &key))?;
-        // KurrentDB says of a stream that never had a group that there is none.
-        if infos.is_empty() && source.is_some() {
-            return Err(status::of_group(&GroupError::Missing, &key));
-        }
-        Ok(Response::new(ListResp { subscriptions: infos.into_iter().map(answer::info).collect() }))
+        let Entry { rights, trail, .. } = self.enter(&request).await?;
+        let asked = parse::list(request.into_inner());
+        let of = |source: &String| GroupKey { source: source.clone(), group: String::new() };
+        let key = asked.as_ref().ok().and_then(Option::as_ref).map(of);
+        let told = written(&*trail, "list-groups", key.as_ref(), async {
+            may_manage(&*rights).await?;
+            let source = asked?;
+            let infos = match &self.persistent {
+                Some(groups) => groups.list(source.as_deref()).await?,
+                None => Vec::new(),
+            };
+            // KurrentDB says of a stream that never had a group that there is none.
+            if infos.is_empty() && source.is_some() {
+                return Err(GroupError::Missing.into());
+            }
+            Ok(infos)
+        });
+        Ok(Response::new(ListResp { subscriptions: told.await?.into_iter().map(answer::info).collect() }))
     }
 
     async fn restart_subsystem(&self, request: Request<()>) -> Result<Response<()>, Status> {
         self.restart_groups(request).await.map(Response::new)
     }
+}
+
+/// Why a call was refused.
+enum Failure {
+    /// What it asks for makes no sense.
+    Asked(Status),
+    /// What it asks for cannot be done.
+    Group(GroupError),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Asked(status)
+    }
+}
+
+impl From<GroupError> for Failure {
+    fn from(error: GroupError) -> Self {
+        Self::Group(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Group(error.into())
+    }
+}
+
+/// What came of a call, as a trail has it.
+const fn outcome<T>(done: &Result<T, Failure>) -> &'static str {
+    match done {
+        Ok(_) => "ok",
+        Err(Failure::Asked(_)) => ErrorCode::ValidationFailed.slug(),
+        Err(Failure::Group(error)) => error.name(),
+    }
+}
+
+/// What a call is answered that is about this group, or about none.
+fn answered<T>(done: Result<T, Failure>, key: Option<&GroupKey>) -> Result<T, Status> {
+    done.map_err(|failure| match (failure, key) {
+        (Failure::Asked(status), _) => status,
+        (Failure::Group(error), Some(key)) => status::of_group(&error, key),
+        (Failure::Group(error), None) => {
+            status::of_group(&error, &GroupKey { source: String::new(), group: String::new() })
+        }
+    })
+}
+
+/// Does something, and writes down that it was asked for and what came of it.
+async fn written<T>(
+    trail: &dyn Trail,
+    action: &'static str,
+    key: Option<&GroupKey>,
+    done: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Status> {
+    let deed = begin(trail, action, key)?;
+    let done = done.await;
+    deed.end(outcome(&done));
+    answered(done, key)
 }
 
 impl Services {
@@ -125,74 +198,83 @@ impl Services {
         })
     }
 
-    /// Whoever may manage groups, by name.
-    fn manager<'a, T>(
-        &'a self,
-        request: &Request<T>,
-    ) -> impl Future<Output = Result<String, Status>> + Send + use<'a, T> {
-        let (store, name) = (self.store(request), user(request.metadata()));
-        async move {
-            may_manage(&*store.await?).await?;
-            Ok(name)
-        }
-    }
-
     /// Starts all groups anew, from what is written down of them.
     pub(super) async fn restart_groups(&self, request: Request<()>) -> Result<(), Status> {
-        self.manager(&request).await?;
-        let key = GroupKey { source: String::new(), group: String::new() };
-        self.change(key, |groups| async move { groups.restart().await }).await
+        let entry = self.enter(&request).await?;
+        let nothing = GroupKey { source: String::new(), group: String::new() };
+        let restart = |groups: Arc<Registry>, _, ()| async move { groups.restart().await };
+        self.manage(entry, "restart-groups", Ok((nothing, ())), restart).await
     }
 
-    /// Does something with the groups to its end, even if the client goes away meanwhile.
-    async fn change<F>(&self, key: GroupKey, deed: impl FnOnce(Arc<Registry>) -> F) -> Result<(), Status>
+    /// Does something with the groups for whoever may manage them, and writes it down; to its end, even if the client goes
+    /// away meanwhile.
+    async fn manage<A, F>(
+        &self,
+        entry: Entry,
+        action: &'static str,
+        asked: Result<(GroupKey, A), Status>,
+        deed: impl FnOnce(Arc<Registry>, GroupKey, A) -> F + Send + 'static,
+    ) -> Result<(), Status>
     where
+        A: Send + 'static,
         F: Future<Output = Result<(), GroupError>> + Send + 'static,
     {
-        let groups = self.groups().map_err(|e| status::of_group(&e, &key))?;
-        let done = tokio::spawn(deed(Arc::clone(groups))).await;
-        let done = done.map_err(|e| GroupError::Store(Error::Internal(e.to_string()))).flatten();
-        done.map_err(|e| status::of_group(&e, &key))
+        let Entry { rights, trail, .. } = entry;
+        let key = asked.as_ref().ok().map(|(key, _)| key.clone());
+        let begun = begin(&*trail, action, key.as_ref())?;
+        let groups = self.groups().cloned();
+        let done = tokio::spawn(async move {
+            let done = async {
+                may_manage(&*rights).await?;
+                let (key, asked) = asked?;
+                Ok(deed(groups?, key, asked).await?)
+            };
+            let done = done.await;
+            begun.end(outcome(&done));
+            done
+        });
+        let done = done.await.map_err(|e| Error::Internal(e.to_string()).into()).flatten();
+        answered(done, key.as_ref())
     }
 }
 
 /// Whether the caller may manage groups.
-async fn may_manage(store: &dyn EventStore) -> Result<(), Status> {
-    let stream = StreamName::new(CONFIG_STREAM).map_err(|e| status::invalid(e.to_string()))?;
-    match store.read_stream(&stream, ReadStream::backwards(1)).await {
+async fn may_manage(rights: &dyn EventStore) -> Result<(), Error> {
+    let stream = StreamName::new(CONFIG_STREAM).map_err(|e| Error::InvalidArgument(e.to_string()))?;
+    match rights.read_stream(&stream, ReadStream::backwards(1)).await {
         Ok(_) | Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => Ok(()),
-        Err(error) => Err(status::of(&error)),
+        Err(error) => Err(error),
     }
 }
 
 /// Refuses whoever may not be sent a group's events; tells which streams they must be able to read for that.
 async fn may_consume(
     groups: &Registry,
-    store: &dyn EventStore,
+    rights: &dyn EventStore,
     key: &GroupKey,
-) -> Result<Vec<StreamName>, Status> {
-    let named = |name: &str| StreamName::new(name).map_err(|e| status::invalid(e.to_string()));
+) -> Result<Vec<StreamName>, GroupError> {
+    let named = |name: &str| StreamName::new(name).map_err(|e| Error::InvalidArgument(e.to_string()));
     let all = key.source.starts_with('$');
     let mut streams = Vec::new();
     if !all {
         let stream = named(&key.source)?;
-        gate::may_follow(store, &stream).await.map_err(|error| unread(&error, key))?;
+        gate::may_follow(rights, &stream).await.map_err(unread)?;
         streams.push(stream);
     }
-    let links = groups.resolves_links(key).await.map_err(|e| status::of_group(&e, key));
+    let links = groups.resolves_links(key).await;
     if all || matches!(links, Ok(true)) {
-        may_manage(store).await?;
+        may_manage(rights).await?;
         streams.push(named(CONFIG_STREAM)?);
     }
     links.map(|_| streams)
 }
 
 /// Why somebody is not sent the events of a stream.
-fn unread(error: &Error, key: &GroupKey) -> Status {
+fn unread(error: Error) -> GroupError {
     match error {
         // To this caller it is as if nothing were there.
-        Error::StreamNotFound(_) => status::of_group(&GroupError::Missing, key),
-        error => status::of(error),
+        Error::StreamNotFound(_) => GroupError::Missing,
+        error => GroupError::Store(error),
     }
 }
 
