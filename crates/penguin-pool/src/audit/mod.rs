@@ -2,9 +2,10 @@
 //!
 //! What a caller does with a store is written down by a decorator ([`observed`]) that the gate puts on outermost, so that
 //! it sees refusals too; what is no deed with a store is told by whoever does it: logins and refused credentials by
-//! identity, changes of accounts and keys by the accounts. Deeds go through a
-//! bounded queue and are appended in batches, each process's in a chain of its own ([`chain`]). The service's own work,
-//! which no request asked for, is not written down.
+//! identity, changes of accounts and keys by the accounts, what is done with persistent subscriptions by KurrentDB's
+//! protocol. Deeds go through a bounded queue and are appended in batches, each process's in a chain of its own ([`chain`]).
+//! One that goes on for long is one that began: it holds no place of the queue meanwhile. Where a deed comes from is known by
+//! what is under way ([`origin`]); the service's own work, which nobody asked for, is not written down.
 
 mod chain;
 mod observed;
@@ -19,7 +20,7 @@ pub use read::{Fault, Verdict, verify};
 pub use routes::routes;
 
 use crate::security::{BoundStore, Caller};
-use event_store::{Clock, Error, EventStore, IdSource, StreamName};
+use event_store::{Clock, Error, ErrorCode, EventStore, IdSource, StreamName};
 use models::{AuditRecord, DateTime};
 use std::{
     net::IpAddr,
@@ -180,6 +181,24 @@ impl Audit {
             address: origin.address.or(known.address).map(|address| address.to_string()),
         };
         Ok(Pending { permit, record: Some(record) })
+    }
+
+    /// Does something, if it can be written down where a trail is kept, and writes down what came of it.
+    ///
+    /// # Errors
+    /// What comes of it, and [`Error::Unavailable`] if it cannot be written down where it must be.
+    pub(crate) async fn around<T, E: From<Error>>(
+        audit: Option<&Self>,
+        deed: impl FnOnce() -> Deed,
+        done: impl Future<Output = Result<T, E>>,
+        code: impl FnOnce(&E) -> ErrorCode,
+    ) -> Result<T, E> {
+        let pending = audit.map(|audit| audit.begin(deed())).transpose()?;
+        let done = done.await;
+        if let Some(pending) = pending {
+            pending.end(done.as_ref().map_or_else(|error| code(error).slug(), |_| "ok"));
+        }
+        done
     }
 
     /// Writes down what is no deed with a store, or was refused before it was one. It is done already, so that it is not

@@ -12,7 +12,7 @@ use crate::{
         password::{self, PasswordError, Phc},
     },
 };
-use event_store::ErrorCode;
+use event_store::{Error, ErrorCode};
 use kurrentdb_protocol::{NewUser, UserDetails, UserError, Users, Visitor};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::Arc;
@@ -95,6 +95,25 @@ fn failed(error: AccountError) -> UserError {
     }
 }
 
+/// Why an account is not shown.
+struct Unseen(UserError);
+
+impl From<Error> for Unseen {
+    fn from(error: Error) -> Self {
+        Self(refused(error.into()))
+    }
+}
+
+impl Unseen {
+    const fn code(&self) -> ErrorCode {
+        match &self.0 {
+            UserError::NotFound(_) => ErrorCode::UserNotFound,
+            UserError::Conflict(_) => ErrorCode::StreamAlreadyExists,
+            UserError::Refused(code, _) => *code,
+        }
+    }
+}
+
 fn roles(groups: Vec<String>) -> Vec<String> {
     groups.into_iter().map(|group| if group == ADMINS { ADMIN.to_owned() } else { group }).collect()
 }
@@ -164,17 +183,27 @@ impl Users for Managed {
     async fn details(&self, by: &Visitor, login_name: Option<&str>) -> Result<Vec<UserDetails>> {
         self.within(by, async {
             let by = self.caller(by).await?;
-            if !by.is_admin() && login_name != Some(by.id()) {
-                return Err(self.denied(&by, "read-account", login_name.unwrap_or("$all")));
-            }
-            let all = self.identity.accounts().all().await.map_err(|e| refused(e.into()))?;
-            match login_name {
-                None => Ok(all.iter().map(|account| told(account)).collect()),
-                Some(name) => match all.iter().find(|account| account.login_name == name) {
-                    Some(account) => Ok(vec![told(account)]),
-                    None => Err(UserError::NotFound(name.to_owned())),
-                },
-            }
+            let seen = async {
+                if !by.is_admin() && login_name != Some(by.id()) {
+                    return Err(Unseen(denied()));
+                }
+                let all = self.identity.accounts().all().await?;
+                match login_name {
+                    None => Ok(all.iter().map(|account| told(account)).collect()),
+                    Some(name) => match all.iter().find(|account| account.login_name == name) {
+                        Some(account) => Ok(vec![told(account)]),
+                        None => Err(Unseen(UserError::NotFound(name.to_owned()))),
+                    },
+                }
+            };
+            // Only what is another's is written down.
+            let seen = if login_name == Some(by.id()) {
+                seen.await
+            } else {
+                let about = login_name.unwrap_or("$all");
+                self.identity.shown(&by, "read-account", about, seen, Unseen::code).await
+            };
+            seen.map_err(|Unseen(error)| error)
         })
         .await
     }

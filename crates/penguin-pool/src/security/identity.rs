@@ -284,6 +284,22 @@ impl Identity {
         audit.begin(deed).map(Some)
     }
 
+    /// Shows a caller what is kept of others, accounts or keys, and writes down that they looked, and what came of it.
+    ///
+    /// # Errors
+    /// What comes of it, and [`Error::Unavailable`] if it cannot be written down where it must be.
+    pub(crate) async fn shown<T, E: From<Error>>(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        about: &str,
+        seen: impl Future<Output = Result<T, E>>,
+        code: impl FnOnce(&E) -> ErrorCode,
+    ) -> Result<T, E> {
+        let deed = || Deed::new(caller.id(), action, vec![accounts::STREAM.to_owned()]).about(about);
+        Audit::around(self.0.audit.as_ref(), deed, seen, code).await
+    }
+
     /// Writes down that somebody was not let do something with an account.
     pub(crate) fn note_denied(&self, caller: &Caller, action: &'static str, login_name: &str) {
         if let Some(audit) = &self.0.audit {

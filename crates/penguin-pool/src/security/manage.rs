@@ -51,6 +51,9 @@ impl ManageError {
     }
 }
 
+/// All of them, as the trail says what somebody looked at.
+const ALL: &str = "$all";
+
 type Result<T> = std::result::Result<T, ManageError>;
 
 /// Whom a caller is taken for.
@@ -70,11 +73,14 @@ impl Identity {
     /// # Errors
     /// [`ManageError`].
     pub async fn list_accounts(&self, caller: &Caller) -> Result<AccountList> {
-        let sees = caller.is_admin().then_some(());
-        let sees = sees.ok_or(ManageError::Denied("Accounts are the administrators' to see"));
-        self.told(caller, "read-account", "$all", sees)?;
-        let accounts = self.accounts().all().await?;
-        Ok(AccountList { accounts: accounts.iter().map(|account| shown(account)).collect() })
+        let seen = async {
+            if !caller.is_admin() {
+                return Err(ManageError::Denied("Accounts are the administrators' to see"));
+            }
+            let accounts = self.accounts().all().await?;
+            Ok(AccountList { accounts: accounts.iter().map(|account| shown(account)).collect() })
+        };
+        self.shown(caller, "read-account", ALL, seen, ManageError::code).await
     }
 
     /// Makes an account, for administrators; with a password made up if none is given.
@@ -170,9 +176,15 @@ impl Identity {
     /// # Errors
     /// [`ManageError`].
     pub async fn list_keys(&self, caller: &Caller) -> Result<ApiKeyList> {
-        let keys = self.accounts().all_keys().await?;
-        let theirs = keys.iter().filter(|key| is_for(caller, &key.login_name));
-        Ok(ApiKeyList { keys: theirs.map(|key| shown_key(key)).collect() })
+        let seen = async {
+            let keys = self.accounts().all_keys().await?;
+            let theirs = keys.iter().filter(|key| is_for(caller, &key.login_name));
+            Ok(ApiKeyList { keys: theirs.map(|key| shown_key(key)).collect() })
+        };
+        if caller.is_admin() {
+            return self.shown(caller, "read-key", ALL, seen, ManageError::code).await;
+        }
+        seen.await
     }
 
     /// Makes a key for the caller's account, for administrators for any.

@@ -251,12 +251,7 @@ impl Gate {
         code: impl FnOnce(&E) -> ErrorCode,
     ) -> Result<T, E> {
         let deed = || Deed::new(caller.id(), action, Vec::new());
-        let pending = self.audit.as_ref().map(|audit| audit.begin(deed())).transpose()?;
-        let answer = answer.await;
-        if let Some(pending) = pending {
-            pending.end(answer.as_ref().map_or_else(|error| code(error).slug(), |_| "ok"));
-        }
-        answer
+        Audit::around(self.audit.as_ref(), deed, answer, code).await
     }
 
     /// Refuses what `caller` may not do with the service itself, and writes the refusal down.

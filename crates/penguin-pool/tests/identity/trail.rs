@@ -162,6 +162,56 @@ async fn changes_of_accounts_and_keys_are_written_down_refusals_too() {
 }
 
 #[tokio::test]
+async fn who_looks_at_the_accounts_and_keys_of_others_is_written_down_and_who_looks_at_their_own_is_not() {
+    let mut bed = start().await;
+    let (_, key) = bed.key("ada", Scope::Admin, None).await;
+    let (_, bobs) = bed.key("bob", Scope::Read, None).await;
+    let address = face::serve(&mut bed).await;
+    let get =
+        |path: &str, key: &str| bed.service.get(path).header("x-api-key", key).header("x-request-id", "r-1");
+    for (key, accounts) in [(&bobs, 403), (&key, 200)] {
+        assert_eq!(ask(get("/api/auth/accounts", key)).await.0, accounts);
+        assert_eq!(ask(get("/api/auth/keys", key)).await.0, 200);
+    }
+    let options = Default::default();
+    for who in [face::ADA, face::BOB] {
+        let operator = face::operator(address, who);
+        for login in ["", "ada", "bob", "eve"] {
+            // A refusal stands in the answer, or in what comes of it.
+            if let Ok(mut told) = operator.user_details(login, &options).await {
+                while let Ok(Some(_)) = told.next().await {}
+            }
+        }
+    }
+    let looks = async |action: &str, count: usize| {
+        let found = records(&bed.service, &key, &format!("action={action}"), count).await;
+        for record in &found {
+            assert_eq!(
+                (&record["address"], &record["streams"]),
+                (&json!("127.0.0.1"), &json!(["system-accounts"]))
+            );
+        }
+        (found[0]["requestId"].clone(), told(&found))
+    };
+    let (request, accounts) = looks("read-account", 8).await;
+    assert_eq!(request, "r-1");
+    assert_eq!(
+        accounts,
+        [
+            ["bob", "read-account", "$all", "permission-denied"],
+            ["ada", "read-account", "$all", "ok"],
+            ["ada", "read-account", "$all", "ok"],
+            ["ada", "read-account", "bob", "ok"],
+            ["ada", "read-account", "eve", "user-not-found"],
+            ["bob", "read-account", "$all", "permission-denied"],
+            ["bob", "read-account", "ada", "permission-denied"],
+            ["bob", "read-account", "eve", "permission-denied"],
+        ]
+    );
+    assert_eq!(looks("read-key", 1).await.1, [["ada", "read-key", "$all", "ok"]]);
+}
+
+#[tokio::test]
 async fn what_comes_by_kurrentdbs_protocol_is_written_down_with_its_address() {
     let mut bed = start().await;
     let (_, key) = bed.key("ada", Scope::Admin, None).await;

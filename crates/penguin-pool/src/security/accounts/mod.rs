@@ -423,12 +423,7 @@ impl Accounts {
         deed: Deed,
         decide: impl FnMut(&Book) -> Result<Option<AccountEvent>, AccountError>,
     ) -> Result<(), AccountError> {
-        let pending = self.0.audit.as_ref().map(|audit| audit.begin(deed)).transpose()?;
-        let changed = self.decide(decide).await;
-        if let Some(pending) = pending {
-            pending.end(changed.as_ref().map_or_else(|error| error.code().slug(), |()| "ok"));
-        }
-        changed
+        Audit::around(self.0.audit.as_ref(), || deed, self.decide(decide), AccountError::code).await
     }
 
     /// Decides on what is known, writes what was decided, and waits until it is known.
