@@ -174,6 +174,12 @@ pub struct UsersQuery {
     pub prefix: Option<String>,
 }
 
+/// `NaN` and infinities are read from a query as numbers, and compare with nothing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
+fn a_number(amount: &f64, (): &()) -> garde::Result {
+    if amount.is_finite() { Ok(()) } else { Err(garde::Error::new("is no number")) }
+}
+
 /// Declares which things of a collection to list.
 macro_rules! list_query {
     ($(#[$attribute:meta])* $name:ident, $status:ty) => {
@@ -181,7 +187,7 @@ macro_rules! list_query {
         #[derive(Debug, Clone, Deserialize, JsonSchema, Validate)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
         pub struct $name {
-            /// At most so many. A page may hold fewer, or none, and not be the last.
+            /// At most so many. A page may hold fewer, or none, and not be the last: it ends after 4 MiB of data too.
             #[serde(default = "hundred")]
             #[garde(dive)]
             pub limit: PageLimit,
@@ -199,11 +205,11 @@ macro_rules! list_query {
             pub currency: Option<Currency>,
             /// At least so much.
             #[serde(default, deserialize_with = "blank_is_none")]
-            #[garde(skip)]
+            #[garde(inner(custom(a_number)))]
             pub min_amount: Option<f64>,
             /// At most so much.
             #[serde(default, deserialize_with = "blank_is_none")]
-            #[garde(skip)]
+            #[garde(inner(custom(a_number)))]
             pub max_amount: Option<f64>,
         }
     };

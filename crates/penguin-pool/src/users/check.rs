@@ -9,14 +9,23 @@ use serde::de::DeserializeOwned;
 /// The most that a user's data of one type may have, in bytes.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
+/// Checks the size of data, or of a change of it.
+///
+/// # Errors
+/// `TooLarge`.
+pub(super) fn fits(data: &str) -> Result<()> {
+    if data.len() > MAX_BYTES {
+        return Err(UsersError::TooLarge { size: data.len(), limit: MAX_BYTES });
+    }
+    Ok(())
+}
+
 /// Checks data that is a JSON object.
 ///
 /// # Errors
 /// Every broken rule by its path; the size alone if it is too large.
 pub(super) fn check(data_type: UserDataType, data: &str) -> Result<()> {
-    if data.len() > MAX_BYTES {
-        return Err(UsersError::TooLarge { size: data.len(), limit: MAX_BYTES });
-    }
+    fits(data)?;
     match data_type {
         UserDataType::Profile => held_to::<UserProfile>(data),
         UserDataType::Preferences => held_to::<UserPreferences>(data),

@@ -90,15 +90,25 @@ impl Writer {
     /// Writes a stream; whether it was there to be written.
     async fn stream(&self, name: &StreamName, first: bool) -> std::result::Result<bool, Stop> {
         let Some(of) = UserStream::split(name.as_str()) else { return Ok(false) };
-        let metadata = streams::metadata(&self.store, name).await?;
+        // One that was given to others alone is theirs to read: it is passed over like one that is gone.
+        let metadata = match streams::metadata(&self.store, name).await {
+            Err(Error::StreamNotFound(_) | Error::StreamDeleted(_) | Error::AccessDenied(_)) => {
+                return Ok(false);
+            }
+            metadata => metadata?,
+        };
         let mut next = Some(ReadFrom::Start);
         let mut begun = false;
         let mut comma = "";
         while let Some(from) = next {
             let read = ReadStream { max_bytes: PAGE_BYTES, ..ReadStream::forwards(PAGE).from(from) };
             let page = match self.store.read_stream(name, read).await {
-                // Deleted since it was found.
-                Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) if !begun => return Ok(false),
+                // Deleted since it was found, or its metadata alone is to be read.
+                Err(Error::StreamNotFound(_) | Error::StreamDeleted(_) | Error::AccessDenied(_))
+                    if !begun =>
+                {
+                    return Ok(false);
+                }
                 page => page?,
             };
             let mut text = String::new();

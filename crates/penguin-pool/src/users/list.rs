@@ -15,18 +15,22 @@ use serde::Deserialize;
 
 /// How many streams are read at once.
 const FETCHES: usize = 16;
-/// How many pages of the catalogue are looked through at most for one page of what passes a filter.
-const PAGES: usize = 50;
-/// How many streams are looked at at most for it.
+/// How many streams are looked at at most for one page of what passes a filter.
 const STREAMS: usize = 1000;
 /// How many of each type an overview holds.
 const OVERVIEW: usize = 100;
+/// A page ends when it has so many bytes of data, however many things were asked for.
+const PAGE_BYTES: usize = 4 << 20;
+/// The same for each type of an overview.
+const OVERVIEW_BYTES: usize = 1 << 20;
 
 /// Which things of a collection to list.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Listing {
     /// At most so many.
     pub limit: usize,
+    /// No more once there are so many bytes of data.
+    pub bytes: usize,
     /// Go on from the page before.
     pub cursor: Option<String>,
     /// How it stands.
@@ -43,6 +47,7 @@ macro_rules! listing {
             fn from(query: $query) -> Self {
                 Self {
                     limit: query.limit.size(),
+                    bytes: PAGE_BYTES,
                     cursor: query.cursor,
                     status: query.status.map(|status| status.as_str()),
                     currency: query.currency.map(|currency| currency.as_str().to_owned()),
@@ -110,11 +115,12 @@ impl Users {
         let of_all = UserStream { user_id: user_id.as_str(), data_type, category: Some("") };
         let prefix = Some(of_all.to_string());
         let mut list = UserDataList { stale, next_cursor: listing.cursor.clone(), ..UserDataList::default() };
-        let mut looked = 0;
-        for _ in 0..PAGES {
+        let (mut looked, mut bytes) = (0, 0);
+        loop {
+            // No more than are read at once: what they have in bytes only reading them tells.
             let filter = BrowseFilter {
                 prefix: prefix.clone(),
-                limit: (listing.limit - list.items.len()).min(STREAMS - looked),
+                limit: (listing.limit - list.items.len()).min(STREAMS - looked).min(FETCHES),
                 cursor: list.next_cursor.take(),
                 ..BrowseFilter::default()
             };
@@ -123,15 +129,19 @@ impl Users {
             let names = page.streams.into_iter().map(|stream| stream.name);
             let found = stream::iter(names).map(|name| readable(&store, name)).buffered(FETCHES);
             let found: Vec<UserData> = found.try_filter_map(async |data| Ok(data)).try_collect().await?;
-            list.items.extend(found.into_iter().filter(|data| listing.lets_through(data)));
+            let found = found.into_iter().filter(|data| listing.lets_through(data));
+            list.items.extend(found.inspect(|data| bytes += data.data.get().len()));
             list.total = (!listing.is_filtered()).then_some(page.total);
             list.has_more = page.has_more;
             list.next_cursor = page.next_cursor;
-            if !page.has_more || list.items.len() >= listing.limit || looked >= STREAMS {
-                break;
+            if !page.has_more
+                || list.items.len() >= listing.limit
+                || bytes >= listing.bytes
+                || looked >= STREAMS
+            {
+                return Ok(list);
             }
         }
-        Ok(list)
     }
 
     /// All that a user has, as far as the caller may read it.
@@ -163,7 +173,7 @@ impl Users {
         data_type: UserDataType,
     ) -> Result<UserDataList> {
         let place = Place { user_id: user_id.clone(), data_type, category: None };
-        let listing = Listing { limit: OVERVIEW, ..Listing::default() };
+        let listing = Listing { limit: OVERVIEW, bytes: OVERVIEW_BYTES, ..Listing::default() };
         let mut list = self.list(caller, user_id, data_type, listing).await?;
         if let Some(whole) = readable(&self.store(caller), place.stream()?).await? {
             list.items.insert(0, whole);

@@ -13,7 +13,7 @@ pub(super) fn merge(target: &str, patch: &str) -> serde_json::Result<String> {
         return Ok(patch.to_owned());
     }
     let mut merged = members(if is_object(target) { target } else { "{}" })?;
-    for (key, change) in members(patch)?.0 {
+    for (key, change) in members(patch)?.places.into_iter().flatten() {
         let change = change.as_ref();
         if change == "null" {
             merged.take(&key);
@@ -31,8 +31,14 @@ fn is_object(json: &str) -> bool {
     json.trim_start().starts_with('{')
 }
 
-/// The members of an object, in their order, as they were written; of a key that stands twice, the last.
-struct Members<'a>(Vec<(String, Cow<'a, str>)>);
+/// The members of an object, in their order, as they were written; of a key that stands twice, the last. Who writes an
+/// object says how many there are: nothing here looks through all of them for one.
+#[derive(Default)]
+struct Members<'a> {
+    /// By their places; those that were taken away have left theirs empty.
+    places: Vec<Option<(String, Cow<'a, str>)>>,
+    known: HashMap<String, usize>,
+}
 
 fn members(json: &str) -> serde_json::Result<Members<'_>> {
     serde_json::from_str(json)
@@ -40,24 +46,30 @@ fn members(json: &str) -> serde_json::Result<Members<'_>> {
 
 impl<'a> Members<'a> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_ref())
+        let place = self.places.get(*self.known.get(key)?)?;
+        place.as_ref().map(|(_, value)| value.as_ref())
     }
 
     fn take(&mut self, key: &str) {
-        self.0.retain(|(known, _)| known != key);
+        if let Some(place) = self.known.remove(key) {
+            self.places[place] = None;
+        }
     }
 
     fn set(&mut self, key: String, value: Cow<'a, str>) {
-        match self.0.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((key, value)),
+        match self.known.get(&key) {
+            Some(&place) => self.places[place] = Some((key, value)),
+            None => {
+                self.known.insert(key.clone(), self.places.len());
+                self.places.push(Some((key, value)));
+            }
         }
     }
 
     fn write(&self) -> serde_json::Result<String> {
         let mut text = String::from("{");
-        for (index, (key, value)) in self.0.iter().enumerate() {
-            if index > 0 {
+        for (key, value) in self.places.iter().flatten() {
+            if text.len() > 1 {
                 text.push(',');
             }
             text.push_str(&serde_json::to_string(key)?);
@@ -80,18 +92,11 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members: Vec<(String, Cow<'de, str>)> = Vec::new();
-                let mut known = HashMap::<String, usize>::new();
+                let mut members = Members::default();
                 while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    match known.get(&key) {
-                        Some(&at) => members[at].1 = value.get().into(),
-                        None => {
-                            known.insert(key.clone(), members.len());
-                            members.push((key, value.get().into()));
-                        }
-                    }
+                    members.set(key, value.get().into());
                 }
-                Ok(Members(members))
+                Ok(members)
             }
         }
         deserializer.deserialize_map(Reader)
@@ -130,6 +135,19 @@ mod tests {
         let merged = merge(target, r#"{"new":1.0,"a":-0}"#).unwrap();
         assert_eq!(merged, r#"{"z":0.10000000000000000555,"a":-0,"z2":{ "x" : 1e400 },"new":1.0}"#);
         assert_eq!(merge(r#"{"a":1,"b":2,"\u0061":3}"#, "{}").unwrap(), r#"{"a":3,"b":2}"#);
+    }
+
+    /// As many members as a body may bring are merged one by one: a look through all for each would take hours.
+    #[test]
+    fn any_number_of_members_is_merged_in_one_go() {
+        let object = |end: &str| {
+            let members: Vec<_> = (0..100_000).map(|n| format!("\"{n}\":{end}")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        let (ones, twos) = (object("1"), object("2"));
+        assert_eq!(merge(&ones, &twos).unwrap(), twos);
+        assert_eq!(merge("{}", &twos).unwrap(), twos);
+        assert_eq!(merge(&ones, &object("null")).unwrap(), "{}");
     }
 
     fn json() -> impl Strategy<Value = Value> {

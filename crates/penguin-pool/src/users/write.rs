@@ -79,6 +79,8 @@ impl Users {
             let Some(found) = found else { return Err(Error::StreamNotFound(name.clone()).into()) };
             let is_public = dto.is_public.unwrap_or(found.is_public);
             let Some(patch) = &dto.data else { return Ok((found.data.clone(), is_public)) };
+            // What is larger than all that may come of it is not looked at.
+            check::fits(patch.get())?;
             let merged = merge::merge(found.data.get(), patch.get()).and_then(JsonObject::from_text);
             let merged = merged.map_err(|e| UsersError::Invalid(vec![("data".to_owned(), e.to_string())]))?;
             check::check(place.data_type, merged.get())?;

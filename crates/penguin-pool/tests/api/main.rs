@@ -17,6 +17,7 @@ mod read;
 mod robust;
 mod support;
 mod users;
+mod users_limits;
 
 /// What keeps the events of the tests in this module's files.
 const STORE: support::Kind = support::Kind::Model;
