@@ -59,8 +59,12 @@ pub async fn settle(
 ) -> Result<Keys, Unopened> {
     let keys = keys.for_events_in(Arc::clone(store), Arc::clone(ids));
     match settings.event_store {
-        EventStoreKind::Embedded => tell_settled(keys.settle().await.map_err(not_settled)?),
+        EventStoreKind::Embedded => {
+            tell_settled(keys.settle().await.map_err(not_settled)?);
+            keys.prepare().await.map_err(not_settled)?;
+        }
         EventStoreKind::Kurrentdb => {
+            keys.prepare().await.map_err(not_settled)?;
             let later = keys.clone();
             tokio::spawn(async move {
                 loop {

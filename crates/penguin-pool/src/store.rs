@@ -91,7 +91,12 @@ pub fn connect(server: &Server, ids: Arc<dyn IdSource>) -> Result<KurrentDb, Uno
 pub fn hold(data: &DataDir) -> Result<Option<File>, OpenError> {
     let Some(directory) = data.path() else { return Ok(None) };
     let failed = |error: io::Error| OpenError::Io { place: directory.display().to_string(), error };
-    std::fs::create_dir_all(directory).map_err(failed)?;
+    // For this user alone, as the embedded store makes its own.
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory).map_err(failed)?;
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
     let file = options.open(directory.join("LOCK")).map_err(failed)?;
     match file.try_lock() {

@@ -23,7 +23,7 @@ impl RealDisk {
     pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
         let missing: Vec<&Path> = root.ancestors().take_while(|path| !path.exists()).collect();
-        fs::create_dir_all(&root)?;
+        private_directory(&root)?;
         // A new directory is an entry of the one above it: unflushed, the whole store could be gone with it.
         for made in missing {
             let above = made.parent().filter(|above| !above.as_os_str().is_empty());
@@ -37,6 +37,16 @@ impl RealDisk {
     pub fn root(&self) -> &Path {
         &self.root
     }
+}
+
+/// Makes a directory, and those above it, for this user alone: whatever is put into it others cannot get at. One that is
+/// there already is as its owner made it.
+fn private_directory(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 impl Disk for RealDisk {
@@ -68,7 +78,7 @@ impl Disk for RealDisk {
         if let Some(folder) = path.parent()
             && !folder.exists()
         {
-            fs::create_dir_all(folder)?;
+            private_directory(folder)?;
             // The new folder is an entry of the root: without this flush the whole folder could be gone.
             File::open(&self.root)?.sync_all()?;
         }

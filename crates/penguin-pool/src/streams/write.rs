@@ -37,6 +37,12 @@ impl Streams {
         })?;
         let event_id = event.id;
         let owner = dto.owner.map_or_else(|| caller.id().to_owned(), String::from);
+        if owner != caller.id() && !caller.is_admin() {
+            return Err(StreamsError::Invalid {
+                path: "owner".to_owned(),
+                message: "is somebody else: only administrators make streams in others' names".to_owned(),
+            });
+        }
         let description = StreamDescription {
             description: dto.description,
             data: dto.data,

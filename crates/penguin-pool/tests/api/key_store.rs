@@ -78,6 +78,24 @@ async fn a_wrong_key_stops_the_start_and_changes_nothing_and_a_new_one_takes_the
     assert!(keys.for_reading("bob").await.unwrap().is_some());
 }
 
+#[test]
+fn a_key_store_that_cannot_be_written_stops_the_start_and_not_the_first_user() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_penguin-pool"))
+        .env_clear()
+        .envs([("NODE_ENV", "test"), ("HTTP_PORT", "0"), ("WS_PORT", "0"), ("KURRENTDB_PORT", "off")])
+        .envs([("DATA_DIR", ":memory:"), ("ENCRYPTION_KEY", KEY)])
+        .env("KEY_STORE", file.join("users.keys"))
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("KEY_STORE: the key store") && said.contains("cannot be used"), "{said}");
+}
+
 /// The whole way of an operator who lost the key store, on a service that is started again and again.
 #[tokio::test]
 async fn a_lost_key_store_stops_the_start_and_what_it_encrypted_is_given_up_only_when_asked() {
@@ -88,6 +106,12 @@ async fn a_lost_key_store_stops_the_start_and_what_it_encrypted_is_given_up_only
         || TestService::builder().set("DATA_DIR", data.to_str().unwrap()).set("ENCRYPTION_KEY", KEY).start();
     let profile = "/api/users/bob/profile";
     let service = start().await;
+    #[cfg(unix)]
+    for private in [&data, &kept] {
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(private).unwrap().permissions());
+        assert_eq!(mode & 0o077, 0, "others get at {}", private.display());
+    }
     put(&service, profile, json!({ "bio": "first" })).await;
     let older = std::fs::read_to_string(&kept).unwrap();
     put(&service, "/api/users/eve/profile", json!({ "bio": "hers" })).await;

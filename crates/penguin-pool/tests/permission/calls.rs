@@ -248,7 +248,12 @@ impl Case<'_> {
                 self.ask("PUT", &format!("/api/streams/{}/metadata", encoded(name)), Some(body)).await;
             }
             Step::Delete(name, hard) => {
-                self.ask("DELETE", &format!("/api/streams/{}?mode={}", encoded(name), if hard { "hard" } else { "soft" }), None).await;
+                self.ask(
+                    "DELETE",
+                    &format!("/api/streams/{}?mode={}", encoded(name), if hard { "hard" } else { "soft" }),
+                    None,
+                )
+                .await;
             }
             Step::User(method, path) => {
                 let data = json!({ "amount": 1, "currency": "EUR", "status": "open" });
@@ -324,10 +329,10 @@ fn no_sequence_shows_it(backend: Backend, cases: u32) {
 
 #[test]
 fn no_sequence_of_calls_shows_what_is_anothers() {
-    no_sequence_shows_it(Backend::Embedded, 32);
+    no_sequence_shows_it(Backend::Embedded, 16);
 }
 
 #[test]
 fn no_sequence_of_calls_shows_what_is_anothers_on_a_kurrentdb() {
-    no_sequence_shows_it(Backend::Kurrentdb, 8);
+    no_sequence_shows_it(Backend::Kurrentdb, 4);
 }

@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod calls;
-mod export;
 mod face;
 mod matrix;
+mod others;
 mod sockets;
 mod timing;
 mod world;

@@ -60,7 +60,7 @@ impl FileKeyStore {
         Self(Arc::new(Inner { path, entries: RwLock::new(entries), state }))
     }
 
-    /// Opens the file, if it is there; it is made with the first entry. Nothing is changed by opening.
+    /// Opens the file, if it is there; it is made with the first entry, or when it is prepared. Nothing is changed by opening.
     ///
     /// # Errors
     /// Why it cannot be used.
@@ -145,6 +145,14 @@ impl Inner {
 
 #[async_trait::async_trait]
 impl KeyStore for FileKeyStore {
+    /// The file is made if it is not there.
+    async fn prepare(&self) -> Result<(), KeyStoreError> {
+        self.change(
+            |inner, state| if state.file.is_none() { inner.rewrite(state, BTreeMap::new()) } else { Ok(()) },
+        )
+        .await
+    }
+
     async fn find(&self, user_id: &str) -> Result<Option<Entry>, KeyStoreError> {
         Ok(self.0.entries().get(user_id).cloned())
     }
@@ -258,7 +266,11 @@ fn write(path: &Path, entries: &BTreeMap<String, Entry>) -> Result<File, KeyStor
     let beside = PathBuf::from(beside);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let put = || -> io::Result<File> {
-        std::fs::create_dir_all(directory)?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(directory)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         #[cfg(unix)]

@@ -128,6 +128,14 @@ impl Keys {
         self.ring.is_some()
     }
 
+    /// Makes sure that keys can be kept, where they will be.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub async fn prepare(&self) -> Result<(), KeysError> {
+        if self.encrypts() { Ok(self.store.prepare().await?) } else { Ok(()) }
+    }
+
     /// The key to write a user's data with: a new one for a new user. Nothing where nothing is encrypted.
     ///
     /// # Errors

@@ -43,6 +43,9 @@ pub enum KeyStoreError {
 /// One that several instances share (a table of a database, say) is another implementation of this.
 #[async_trait::async_trait]
 pub trait KeyStore: Send + Sync + std::fmt::Debug + 'static {
+    /// Makes sure that a key can be kept, before the first is needed.
+    async fn prepare(&self) -> Result<(), KeyStoreError>;
+
     /// What is kept of a user.
     async fn find(&self, user_id: &str) -> Result<Option<Entry>, KeyStoreError>;
 
