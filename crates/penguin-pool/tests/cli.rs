@@ -96,7 +96,14 @@ fn accounts_and_keys_are_managed_on_the_data_directory() {
     assert!(run(&["user", "disable", "bob"]).status.success());
     assert_eq!(text(&run(&["user", "ls"]).stdout), "ada\tenabled\tadmin\tAda L.\nbob\tdisabled\t\t\n");
     assert!(run(&["key", "rm", &id]).status.success());
-    assert!(run(&["user", "passwd", "bob"]).status.success());
+    assert!(run(&["key", "add", "bob"]).status.success());
+    let passwd = run(&["user", "passwd", "bob"]);
+    assert!(text(&passwd.stdout).starts_with("The account 'bob' has another password\npassword: "));
+    assert!(!run(&["key", "ls"]).stdout.is_empty(), "keys stay");
+    let passwd = run(&["user", "passwd", "bob", "--revoke-keys"]);
+    let told = "The account 'bob' has another password, and its API keys are revoked\n";
+    assert!(text(&passwd.stdout).starts_with(told), "{}", text(&passwd.stdout));
+    assert!(run(&["key", "ls"]).stdout.is_empty());
     assert!(run(&["user", "rm", "bob"]).status.success());
     assert_eq!(run(&["user", "rm", "bob"]).status.code(), Some(1));
     assert_eq!(text(&run(&["user", "ls"]).stdout), "ada\tenabled\tadmin\tAda L.\n");

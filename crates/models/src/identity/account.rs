@@ -83,6 +83,10 @@ pub struct AccountUpdateDto {
     /// Another password. Its tokens end.
     #[garde(dive)]
     pub password: Option<Password>,
+    /// Whether to revoke all its API keys, in one step with another password if there is one.
+    #[serde(default)]
+    #[garde(skip)]
+    pub revoke_keys: bool,
 }
 
 /// Another password for one's own account.
@@ -95,6 +99,10 @@ pub struct PasswordDto {
     /// The one that is to be.
     #[garde(dive)]
     pub new_password: Password,
+    /// Whether to revoke all one's API keys in one step with it. They stay good otherwise.
+    #[serde(default)]
+    #[garde(skip)]
+    pub revoke_keys: bool,
 }
 
 /// A password: up to 1024 bytes. How short a new one may be is the service's to say (8 characters where callers must say who

@@ -46,6 +46,9 @@ pub(super) enum UserCommand {
     Passwd {
         /// The account.
         name: String,
+        /// Revoke all its API keys too, which stay good otherwise.
+        #[arg(long)]
+        revoke_keys: bool,
         #[command(flatten)]
         password: PasswordFrom,
     },
@@ -167,11 +170,17 @@ async fn user_in(identity: &Identity, command: UserCommand) -> Result<String, Fa
             accounts.create(account, BY).await.map_err(refused)?;
             Ok(format!("The account '{name}' was made\n{}", password.shown()))
         }
-        UserCommand::Passwd { name, password } => {
+        UserCommand::Passwd { name, revoke_keys, password } => {
             let password = password.take()?;
             let hash = identity.passwords().hash(password.text.clone()).await.map_err(other)?;
-            accounts.set_password(&name, hash, BY).await.map_err(refused)?;
-            Ok(format!("The account '{name}' has another password\n{}", password.shown()))
+            let keys = if revoke_keys {
+                accounts.set_password_and_revoke_keys(&name, hash, BY).await.map_err(refused)?;
+                ", and its API keys are revoked"
+            } else {
+                accounts.set_password(&name, hash, BY).await.map_err(refused)?;
+                ""
+            };
+            Ok(format!("The account '{name}' has another password{keys}\n{}", password.shown()))
         }
         UserCommand::Disable { name } => {
             accounts.set_enabled(&name, false, BY).await.map_err(refused)?;

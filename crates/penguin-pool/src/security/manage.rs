@@ -125,8 +125,13 @@ impl Identity {
         };
         let accounts = self.accounts();
         accounts.update(login_name, dto.full_name, dto.roles, caller.id()).await?;
-        if let Some(hash) = hash {
-            accounts.set_password(login_name, hash, caller.id()).await?;
+        match (hash, dto.revoke_keys) {
+            (Some(hash), true) => {
+                accounts.set_password_and_revoke_keys(login_name, hash, caller.id()).await?;
+            }
+            (Some(hash), false) => accounts.set_password(login_name, hash, caller.id()).await?,
+            (None, true) => accounts.revoke_keys(login_name, caller.id()).await?,
+            (None, false) => {}
         }
         if let Some(disabled) = dto.disabled {
             accounts.set_enabled(login_name, !disabled, caller.id()).await?;
@@ -150,7 +155,7 @@ impl Identity {
     }
 
     /// Gives the caller's own account another password. The one of now is asked for again: a token that somebody found is
-    /// not to be enough. Tokens given for it end.
+    /// not to be enough. Tokens given for it end; API keys do if they are to.
     ///
     /// # Errors
     /// [`ManageError`].
@@ -167,7 +172,12 @@ impl Identity {
         let current = SecretString::from(dto.current_password.expose());
         self.log_in(caller.id(), &current, from).await?;
         let hash = self.hashed("newPassword", &dto.new_password.expose().into()).await?;
-        self.accounts().set_password(caller.id(), hash, caller.id()).await?;
+        let (accounts, id) = (self.accounts(), caller.id());
+        if dto.revoke_keys {
+            accounts.set_password_and_revoke_keys(id, hash, id).await?;
+        } else {
+            accounts.set_password(id, hash, id).await?;
+        }
         Ok(myself(caller))
     }
 

@@ -70,7 +70,8 @@ endpoint! {
 endpoint! {
     /// Gives the caller's own account another password.
     ///
-    /// The one of now is asked for again. Tokens that were given for it end.
+    /// The one of now is asked for again. Tokens that were given for it end. API keys stay good unless `revokeKeys` says
+    /// otherwise: whoever changes a password that others got to know should revoke what they may have made with it.
     [AuthenticationFailed, PermissionDenied, UserNotFound]
     async fn put_password(
         State(identity): State<Identity>,
@@ -93,7 +94,8 @@ endpoint! {
 endpoint! {
     /// Makes an API key for the caller's own account; for administrators, for any.
     ///
-    /// The key is shown here, once. It can do what its account can, as far as its scope goes. A key makes no other keys.
+    /// The key is shown here, once. It can do what its account can, as far as its scope goes. A key makes no other keys. An
+    /// account has at most 100 keys that are good; those that expired do not count.
     [PermissionDenied, UserNotFound]
     async fn create_key(
         State(identity): State<Identity>,
@@ -141,7 +143,7 @@ endpoint! {
 }
 
 endpoint! {
-    /// Changes an account's name, roles or password, or lets nobody in with it, for administrators.
+    /// Changes an account's name, roles or password, revokes its API keys, or lets nobody in with it, for administrators.
     [PermissionDenied, UserNotFound]
     async fn update_account(
         State(identity): State<Identity>,

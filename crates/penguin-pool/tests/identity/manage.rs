@@ -158,3 +158,51 @@ async fn ones_own_password_takes_the_one_of_now() {
     assert_eq!(ask(bed.browse().basic_auth("bob", Some("a better one"))).await.0, 200);
     assert_eq!(ask(bed.browse().basic_auth("bob", Some(PASSWORD))).await.0, 401);
 }
+
+#[tokio::test]
+async fn keys_outlive_a_password_unless_they_are_to_go_with_it() {
+    let bed = Bed::on(&[("AUDIT", "true")], None).await;
+    bed.add("ada", &["admin"]).await;
+    bed.add("bob", &[]).await;
+    let (_, adas) = bed.key("ada", Scope::Admin, None).await;
+    let (_, key) = bed.key("bob", Scope::Read, None).await;
+    let by_key = async || ask(bed.browse().header("x-api-key", &key)).await.0;
+    let change = async |current: &str, body: Value| {
+        let url = format!("{}/api/auth/password", bed.service.url);
+        ask(bed.service.client.put(url).basic_auth("bob", Some(current.to_owned())).json(&body)).await
+    };
+    let body = json!({ "currentPassword": PASSWORD, "newPassword": "a better one" });
+    assert_eq!((change(PASSWORD, body).await.0, by_key().await), (200, 200), "it stays");
+    let body = json!({ "currentPassword": "wrong", "newPassword": "a third one", "revokeKeys": true });
+    refused(401, "authentication-failed", &change("a better one", body).await);
+    assert_eq!(by_key().await, 200, "nothing was changed");
+    let body = json!({ "currentPassword": "a better one", "newPassword": "a third one", "revokeKeys": true });
+    assert_eq!((change("a better one", body).await.0, by_key().await), (200, 401));
+
+    // And for administrators, with a password and without.
+    for (body, password) in [
+        (json!({ "password": "a fourth one", "revokeKeys": true }), "a fourth one"),
+        (json!({ "revokeKeys": true }), "a fourth one"),
+    ] {
+        let (_, key) = bed.key("bob", Scope::Read, None).await;
+        data(bed.call("ada", Method::PATCH, "accounts/bob").json(&body), 200).await;
+        refused(401, "authentication-failed", &ask(bed.browse().header("x-api-key", &key)).await);
+        assert_eq!(ask(bed.browse().basic_auth("bob", Some(password))).await.0, 200);
+    }
+    let (status, _) = ask(bed.browse().header("x-api-key", &adas)).await;
+    assert_eq!(status, 200, "nobody else's");
+    let trail = records(&bed.service, &adas, "action=revoke-keys&subject=bob", 3).await;
+    let callers: Vec<_> = trail.iter().map(|record| &record["caller"]).collect();
+    assert_eq!(callers, ["bob", "ada", "ada"]);
+}
+
+#[tokio::test]
+async fn one_key_too_many_is_refused_with_what_to_do() {
+    let bed = Bed::start().await;
+    for _ in 0..100 {
+        bed.key("bob", Scope::Read, None).await;
+    }
+    let answer = ask(bed.call("bob", Method::POST, "keys").json(&json!({}))).await;
+    let message = refused(400, "validation-failed", &answer);
+    assert!(message.contains("revoke one"), "{message}");
+}

@@ -29,6 +29,10 @@ impl Book {
         self.keys.values()
     }
 
+    pub(super) fn keys_of<'a>(&'a self, login_name: &'a str) -> impl Iterator<Item = &'a Arc<ApiKey>> {
+        self.keys().filter(move |key| key.login_name == login_name)
+    }
+
     /// The revision of the last event that is in it.
     pub(super) fn last(&self) -> Option<Revision> {
         self.last

@@ -40,6 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a change is decided again because somebody else was faster.
 const ATTEMPTS: usize = 20;
 
+/// How many good keys an account has at most: each is kept in memory, and in a list that somebody is to look through. Those
+/// that expired do not count.
+pub const MOST_KEYS: usize = 100;
+
 /// An account.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -267,7 +271,7 @@ impl Accounts {
         check_full_name(&account.full_name)?;
         check_roles(&account.roles)?;
         let account = NewAccount { roles: named(account.roles), ..account };
-        self.change(deed(by, "create-account", &account.login_name), |book| {
+        self.change([deed(by, "create-account", &account.login_name)], |book| {
             if book.account(&account.login_name).is_some() {
                 return Err(AccountError::Exists(account.login_name.clone()));
             }
@@ -282,7 +286,7 @@ impl Accounts {
     /// As [`Accounts::create`].
     pub async fn create_first(&self, account: &NewAccount) -> Result<bool, AccountError> {
         let by = "system";
-        let made = self.change(deed(by, "create-account", &account.login_name), |book| {
+        let made = self.change([deed(by, "create-account", &account.login_name)], |book| {
             if let Some(other) = book.accounts().next() {
                 return Err(AccountError::Exists(other.login_name.clone()));
             }
@@ -309,7 +313,7 @@ impl Accounts {
         full_name.as_deref().map_or(Ok(()), check_full_name)?;
         roles.as_deref().map_or(Ok(()), check_roles)?;
         let roles = roles.map(named);
-        self.change(deed(by, "update-account", login_name), |book| {
+        self.change([deed(by, "update-account", login_name)], |book| {
             let account = existing(book, login_name)?;
             let updated = AccountUpdated {
                 login_name: login_name.to_owned(),
@@ -323,18 +327,45 @@ impl Accounts {
         .await
     }
 
-    /// Gives an account another password.
+    /// Gives an account another password. Its keys stay good.
     ///
     /// # Errors
     /// [`AccountError::NotFound`]; the store's.
     pub async fn set_password(&self, login_name: &str, hash: Phc, by: &str) -> Result<(), AccountError> {
-        self.change(deed(by, "set-password", login_name), |book| {
+        self.change([deed(by, "set-password", login_name)], |book| {
             existing(book, login_name)?;
-            Ok(Some(AccountEvent::PasswordChanged(AccountPasswordChanged {
-                login_name: login_name.to_owned(),
-                password_hash: hash.clone(),
-                by: by.to_owned(),
-            })))
+            Ok([password_changed(login_name, &hash, by)])
+        })
+        .await
+    }
+
+    /// Gives an account another password, and revokes all its keys in one step with it.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; the store's.
+    pub async fn set_password_and_revoke_keys(
+        &self,
+        login_name: &str,
+        hash: Phc,
+        by: &str,
+    ) -> Result<(), AccountError> {
+        let deeds = [deed(by, "set-password", login_name), deed(by, "revoke-keys", login_name)];
+        self.change(deeds, |book| {
+            existing(book, login_name)?;
+            let changed = password_changed(login_name, &hash, by);
+            Ok(std::iter::once(changed).chain(revoked(book, login_name, by)).collect::<Vec<_>>())
+        })
+        .await
+    }
+
+    /// Revokes all keys of an account.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; the store's.
+    pub async fn revoke_keys(&self, login_name: &str, by: &str) -> Result<(), AccountError> {
+        self.change([deed(by, "revoke-keys", login_name)], |book| {
+            existing(book, login_name)?;
+            Ok(revoked(book, login_name, by).collect::<Vec<_>>())
         })
         .await
     }
@@ -345,7 +376,7 @@ impl Accounts {
     /// [`AccountError::NotFound`]; the store's.
     pub async fn set_enabled(&self, login_name: &str, enabled: bool, by: &str) -> Result<(), AccountError> {
         let action = if enabled { "enable-account" } else { "disable-account" };
-        self.change(deed(by, action, login_name), |book| {
+        self.change([deed(by, action, login_name)], |book| {
             let account = existing(book, login_name)?;
             let named = AccountNamed { login_name: login_name.to_owned(), by: by.to_owned() };
             let event = if enabled { AccountEvent::Enabled(named) } else { AccountEvent::Disabled(named) };
@@ -359,7 +390,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NotFound`]; the store's.
     pub async fn delete(&self, login_name: &str, by: &str) -> Result<(), AccountError> {
-        self.change(deed(by, "delete-account", login_name), |book| {
+        self.change([deed(by, "delete-account", login_name)], |book| {
             existing(book, login_name)?;
             let named = AccountNamed { login_name: login_name.to_owned(), by: by.to_owned() };
             Ok(Some(AccountEvent::Deleted(named)))
@@ -370,7 +401,8 @@ impl Accounts {
     /// Makes a key for an account, good for so long. Its text is to be shown once: it is kept nowhere.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`]; [`AccountError::Invalid`] if the account has not what the scope would give; the store's.
+    /// [`AccountError::NotFound`]; [`AccountError::Invalid`] if the account has not what the scope would give, or has
+    /// [`MOST_KEYS`] already; the store's.
     pub async fn create_key(
         &self,
         login_name: &str,
@@ -383,12 +415,18 @@ impl Accounts {
         let key = api_key::generate().map_err(|e| AccountError::Store(Error::Internal(e)))?;
         let now = self.0.clock.now();
         let expires_at = good_for.map(|time| DateTime::from_millis(now.plus(time).millis()));
-        self.change(deed(by, "create-key", &key.id), |book| {
+        self.change([deed(by, "create-key", &key.id)], |book| {
             let account = existing(book, login_name)?;
             if scope == Scope::Admin && !account.roles.iter().any(|role| role == super::ADMIN) {
                 let message =
                     format!("'{login_name}' has not the role admin: its keys cannot have the scope admin");
                 return Err(AccountError::Invalid(message));
+            }
+            let good = book.keys_of(login_name).filter(|key| key.expires_at.is_none_or(|end| end > now));
+            if good.count() >= MOST_KEYS {
+                return Err(AccountError::Invalid(format!(
+                    "'{login_name}' has {MOST_KEYS} API keys, as many as an account may: revoke one that is not used any more"
+                )));
             }
             Ok(Some(AccountEvent::KeyCreated(ApiKeyCreated {
                 key_id: key.id.clone(),
@@ -409,7 +447,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NoSuchKey`]; the store's.
     pub async fn revoke_key(&self, id: &str, by: &str) -> Result<(), AccountError> {
-        self.change(deed(by, "revoke-key", id), |book| {
+        self.change([deed(by, "revoke-key", id)], |book| {
             book.key(id).ok_or_else(|| AccountError::NoSuchKey(id.to_owned()))?;
             let named = ApiKeyNamed { key_id: id.to_owned(), by: by.to_owned() };
             Ok(Some(AccountEvent::KeyRevoked(named)))
@@ -417,29 +455,38 @@ impl Accounts {
         .await
     }
 
-    /// Makes a change, and writes it down in the trail whatever came of it.
-    async fn change(
+    /// Makes a change, and writes down in the trail what was done by it, whatever came of it.
+    async fn change<Events: IntoIterator<Item = AccountEvent>>(
         &self,
-        deed: Deed,
-        decide: impl FnMut(&Book) -> Result<Option<AccountEvent>, AccountError>,
+        deeds: impl IntoIterator<Item = Deed>,
+        decide: impl FnMut(&Book) -> Result<Events, AccountError>,
     ) -> Result<(), AccountError> {
-        Audit::around(self.0.audit.as_ref(), || deed, self.decide(decide), AccountError::code).await
+        let begun = deeds.into_iter().filter_map(|deed| Some(self.0.audit.as_ref()?.begin(deed)));
+        let pending: Vec<_> = begun.collect::<Result<_, _>>()?;
+        let changed = self.decide(decide).await;
+        for pending in pending {
+            pending.end(changed.as_ref().map_or_else(|error| error.code().slug(), |()| "ok"));
+        }
+        changed
     }
 
     /// Decides on what is known, writes what was decided, and waits until it is known.
-    async fn decide(
+    async fn decide<Events: IntoIterator<Item = AccountEvent>>(
         &self,
-        mut decide: impl FnMut(&Book) -> Result<Option<AccountEvent>, AccountError>,
+        mut decide: impl FnMut(&Book) -> Result<Events, AccountError>,
     ) -> Result<(), AccountError> {
         let Inner { store, ids, stream, .. } = &*self.0;
         let mut book = self.book().await?;
         for _ in 0..ATTEMPTS {
-            let Some(event) = decide(&book)? else { return Ok(()) };
+            let events = decide(&book)?.into_iter().map(|event| event.to_event(ids.next_id()));
+            let events: Vec<_> = events.collect();
+            if events.is_empty() {
+                return Ok(());
+            }
             if book.last().is_none() {
                 self.describe().await?;
             }
-            let event = event.to_event(ids.next_id());
-            match store.append(stream, book.expected(), vec![event]).await {
+            match store.append(stream, book.expected(), events).await {
                 Ok(appended) => {
                     self.reach(appended.last_revision).await?;
                     return Ok(());
@@ -491,6 +538,20 @@ pub fn check_login_name(name: &str) -> Result<(), AccountError> {
         Some(fault) => fault,
     };
     Err(AccountError::Invalid(format!("The login name '{}' {message}", name.escape_debug())))
+}
+
+fn password_changed(login_name: &str, hash: &Phc, by: &str) -> AccountEvent {
+    AccountEvent::PasswordChanged(AccountPasswordChanged {
+        login_name: login_name.to_owned(),
+        password_hash: hash.clone(),
+        by: by.to_owned(),
+    })
+}
+
+/// All keys of an account, revoked one by one: instances that are older understand that too.
+fn revoked<'a>(book: &'a Book, login_name: &'a str, by: &'a str) -> impl Iterator<Item = AccountEvent> + 'a {
+    let named = move |key: &Arc<ApiKey>| ApiKeyNamed { key_id: key.id.clone(), by: by.to_owned() };
+    book.keys_of(login_name).map(named).map(AccountEvent::KeyRevoked)
 }
 
 fn check_full_name(name: &str) -> Result<(), AccountError> {

@@ -88,6 +88,65 @@ async fn what_makes_no_sense_is_refused_and_nothing_is_written() {
 }
 
 #[tokio::test]
+async fn an_account_has_so_many_good_keys_and_no_more() {
+    let bed = Bed::new().await;
+    let accounts = bed.open(1);
+    for name in ["bob", "carol"] {
+        accounts.create(bed.account(name, &[]), "system").await.unwrap();
+    }
+    let day = Duration::from_secs(86_400);
+    let add = |name: &'static str, days: Option<u32>| {
+        let accounts = accounts.clone();
+        async move { accounts.create_key(name, "", Scope::Read, days.map(|days| day * days), name).await }
+    };
+    let lasting = add("bob", None).await.unwrap().id;
+    for _ in 1..MOST_KEYS {
+        add("bob", Some(1)).await.unwrap();
+    }
+    let Err(AccountError::Invalid(why)) = add("bob", Some(1)).await else { panic!("one too many") };
+    assert!(why.contains("100 API keys") && why.contains("revoke one"), "{why}");
+    add("carol", None).await.unwrap();
+    accounts.revoke_key(&lasting, "bob").await.unwrap();
+    add("bob", Some(2)).await.unwrap();
+    assert!(add("bob", None).await.is_err());
+    bed.clock.advance(day);
+    for _ in 1..MOST_KEYS {
+        add("bob", None).await.expect("those that expired do not count");
+    }
+    assert!(add("bob", None).await.is_err());
+}
+
+#[tokio::test]
+async fn keys_are_revoked_in_one_step_with_a_password_and_nobody_elses() {
+    let bed = Bed::new().await;
+    let accounts = bed.open(1);
+    for name in ["bob", "carol"] {
+        accounts.create(bed.account(name, &[]), "system").await.unwrap();
+        for _ in 0..3 {
+            accounts.create_key(name, "", Scope::Read, None, name).await.unwrap();
+        }
+    }
+    let other = Passwords::default().hash("another horse".into()).await.unwrap();
+    accounts.set_password("bob", bed.hash.clone(), "bob").await.unwrap();
+    assert_eq!(accounts.all_keys().await.unwrap().len(), 6, "a password alone leaves them");
+    let before = bed.store.last_position().await.unwrap().unwrap();
+    accounts.set_password_and_revoke_keys("bob", other.clone(), "bob").await.unwrap();
+    for accounts in [accounts.clone(), bed.open(2)] {
+        let left = accounts.all_keys().await.unwrap();
+        assert_eq!(left.iter().map(|key| &*key.login_name).collect::<Vec<_>>(), ["carol"; 3]);
+        assert_eq!(accounts.find("bob").await.unwrap().unwrap().hash(), &other);
+    }
+    let written = bed.store.last_position().await.unwrap().unwrap();
+    assert_eq!(written.raw() - before.raw(), 4, "the password, and each key");
+    accounts.revoke_keys("bob", "ada").await.unwrap();
+    assert_eq!(bed.store.last_position().await.unwrap(), Some(written), "there are none");
+    accounts.revoke_keys("carol", "ada").await.unwrap();
+    assert!(bed.open(3).all_keys().await.unwrap().is_empty());
+    let nobody = accounts.set_password_and_revoke_keys("eve", other, "ada").await;
+    assert_eq!(nobody, Err(AccountError::NotFound("eve".into())));
+}
+
+#[tokio::test]
 async fn two_instances_do_not_undo_each_others_changes() {
     let bed = Bed::new().await;
     let (one, other) = (bed.open(1), bed.open(2));
