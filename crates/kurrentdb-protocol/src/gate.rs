@@ -95,15 +95,30 @@ impl Entry {
     }
 }
 
+/// Why a visitor is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// What it means to a client.
+    pub code: ErrorCode,
+    /// A sentence for the visitor, where there is more to say than the code's name.
+    pub message: Option<String>,
+}
+
+impl From<ErrorCode> for Denial {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: None }
+    }
+}
+
 /// The one way from a call to the store.
 #[async_trait::async_trait]
 pub trait Gate: Send + Sync + std::fmt::Debug + 'static {
-    /// The store as this visitor may use it.
+    /// The store as this visitor may use it. It is asked once for each call, however many messages the call has.
     ///
     /// # Errors
     /// [`ErrorCode::AuthenticationFailed`] where credentials are needed and not good, [`ErrorCode::PermissionDenied`] where
-    /// their owner may not come in at all.
-    async fn enter(&self, visitor: &Visitor) -> Result<Entry, ErrorCode>;
+    /// their owner may not come in at all, [`ErrorCode::RateLimited`] where they came too often.
+    async fn enter(&self, visitor: &Visitor) -> Result<Entry, Denial>;
 
     /// Whether this visitor may come in, and read a stream, which need not be there. It is asked for each
     /// batch that somebody is sent by the node itself and not by a store that is bound to them.
@@ -123,7 +138,7 @@ pub trait Gate: Send + Sync + std::fmt::Debug + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// They may not come in.
-    Entrance(ErrorCode),
+    Entrance(Denial),
     /// They may not read it: [`Error::AccessDenied`], or [`Error::StreamNotFound`] where they are not told either that it
     /// is there. Any other error says that this cannot be told now.
     Store(Error),
@@ -149,7 +164,7 @@ pub struct OpenGate(pub Arc<dyn EventStore>);
 
 #[async_trait::async_trait]
 impl Gate for OpenGate {
-    async fn enter(&self, _: &Visitor) -> Result<Entry, ErrorCode> {
+    async fn enter(&self, _: &Visitor) -> Result<Entry, Denial> {
         Ok(Entry::lasting(Arc::clone(&self.0)))
     }
 

@@ -18,7 +18,7 @@ mod users;
 
 pub use cluster::{Cluster, Member, MemberState};
 pub use face::{Face, FaceOptions, Limits, NodeService};
-pub use gate::{Credentials, Entry, Gate, OpenGate, Refusal, Visitor};
+pub use gate::{Credentials, Denial, Entry, Gate, OpenGate, Refusal, Visitor};
 pub use serve::{Served, Wire, Wires, serve, serve_over};
 pub use trail::{Deed, NoTrail, Trail};
 pub use users::{NewUser, UserDetails, UserError, Users};

@@ -16,7 +16,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use opening::Opening;
-use std::{error::Error, fmt, future::Future, io, sync::Arc, time::Duration};
+use std::{error::Error, fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -51,6 +51,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 /// What a connection becomes before anything is said over it: one by TLS, say.
 #[async_trait::async_trait]
 pub trait Wires: Send + Sync + fmt::Debug + 'static {
+    /// Whether a connection from there is taken at all, and if it is, what is held for as long as it lasts.
+    fn admit(&self, _peer: SocketAddr) -> Option<Box<dyn Send>> {
+        Some(Box::new(()))
+    }
+
     /// Takes up a connection. Others are taken up meanwhile; how long it may take is its own to limit.
     ///
     /// # Errors
@@ -132,6 +137,8 @@ pub async fn serve_over(
                 continue;
             }
         };
+        // One that is not is hung up on: nothing was said yet.
+        let Some(admitted) = wires.admit(peer) else { continue };
         let (wires, builder, watcher) = (Arc::clone(&wires), builder.clone(), graceful.watcher());
         let secret = wires.are_secret();
         let service = service.clone().map_request(move |mut request: Request<Incoming>| {
@@ -141,7 +148,7 @@ pub async fn serve_over(
         });
         let mut closing = face.node.closing.subscribe();
         connections.spawn(async move {
-            let _held = permit;
+            let _held = (permit, admitted);
             let wire = tokio::select! {
                 biased;
                 wire = wires.take(stream) => wire,

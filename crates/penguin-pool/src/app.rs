@@ -17,7 +17,7 @@ use crate::{
     limits::Allowances,
     ops::{self, Lifecycle, Measured, Phase, metrics::Metrics},
     security::{self, Accounts, Caller, Encrypted, Gate, Identity, Keys, Tokens, tokens},
-    server::{self, End, Listeners},
+    server::{self, Crowd, End, Listeners, MOST_CONNECTIONS},
     status::{self, About},
     streams::{self, Streams},
     uptime::{self, Uptime, watch::Seen},
@@ -363,8 +363,9 @@ impl Service {
         let context = Context { clock: Arc::clone(&parts.clock), ids: Arc::clone(&parts.ids) };
         let tls = listeners.tls;
         let serve = |listener, router| {
-            let (tls, context) = (tls.clone(), context.clone());
-            tokio::spawn(server::serve(listener, tls, router, context, lifecycle.clone(), patience))
+            let (tls, context, lifecycle) = (tls.clone(), context.clone(), lifecycle.clone());
+            let crowd = Crowd::new(&parts.config.settings, MOST_CONNECTIONS);
+            tokio::spawn(server::serve(listener, tls, router, context, crowd, lifecycle, patience))
         };
         let mut servers = vec![serve(listeners.http, api.router)];
         servers.extend(listeners.sockets.map(|listener| serve(listener, api.sockets_router)));
@@ -375,6 +376,8 @@ impl Service {
             gate: api.gate,
             identity: Some(identity.clone()),
             limiter: api.limiter,
+            calls: ops::Calls::new(&parts.config.settings, Arc::clone(&parts.clock)),
+            crowd: Crowd::new(&parts.config.settings, kurrentdb_protocol::Limits::default().connections),
             proxies: parts.config.settings.trusted_proxies.clone(),
             tls,
             clock: parts.clock,

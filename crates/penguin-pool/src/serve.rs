@@ -185,6 +185,8 @@ pub async fn serve_kurrentdb(
         gate,
         identity: None,
         limiter: None,
+        calls: None,
+        crowd: None,
         proxies: Proxies::default(),
         tls: None,
         clock,

@@ -1,10 +1,12 @@
 //! The listener: binds, serves, and ends without cutting anybody off.
 
+mod crowd;
 mod refused;
 mod stalled;
 mod tls;
 mod wire;
 
+pub use crowd::Crowd;
 pub use tls::{LOOK_EVERY, Spoken, Tls};
 pub(crate) use wire::{Wire, take};
 
@@ -36,7 +38,7 @@ use tower::Service as _;
 const IDLE: Duration = Duration::from_secs(75);
 /// How many HTTP connections a listener serves at one time. Those beyond wait in the system's queue until others end; a
 /// connection that became a socket is counted by the sockets' own limits instead.
-const MOST_CONNECTIONS: usize = 10_000;
+pub const MOST_CONNECTIONS: usize = 10_000;
 
 /// Binds an address. A host name is looked up, and the first of its addresses that can be bound is taken.
 ///
@@ -98,17 +100,19 @@ impl End {
 }
 
 /// Serves until the service drains; then takes no more connections, and gives those that are busy `patience` to finish.
-/// What cannot be read as a request is answered with an id and a time of the context's.
+/// What cannot be read as a request is answered with an id and a time of the context's; a connection that `crowd` does not
+/// admit is hung up on.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
     router: Router,
     context: Context,
+    crowd: Option<Crowd>,
     lifecycle: Lifecycle,
     patience: Duration,
 ) -> End {
     let serving = Serving { tls, router, context };
-    serve_at_most(MOST_CONNECTIONS, listener, serving, lifecycle, patience).await
+    serve_at_most(MOST_CONNECTIONS, listener, serving, crowd, lifecycle, patience).await
 }
 
 /// What a connection is served with.
@@ -123,6 +127,7 @@ async fn serve_at_most(
     most: usize,
     listener: TcpListener,
     serving: Serving,
+    crowd: Option<Crowd>,
     lifecycle: Lifecycle,
     patience: Duration,
 ) -> End {
@@ -142,10 +147,14 @@ async fn serve_at_most(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let own = crowd.as_ref().map(|crowd| crowd.admit(peer.ip()));
+                if matches!(own, Some(None)) {
+                    continue;
+                }
                 let (serving, watcher) = (serving.clone(), graceful.watcher());
                 let draining = lifecycle.reached(Phase::Draining);
                 connections.spawn(async move {
-                    let _place = place;
+                    let _places = (place, own);
                     let Serving { tls, context, .. } = &serving;
                     let taken = take(stream, tls.as_ref(), Spoken::Http, || not_in_plain(context));
                     let wire = tokio::select! {
@@ -217,6 +226,7 @@ async fn after_failed_accept(error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{config::Proxies, limits::Shares};
     use test_support::MockClock;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -238,6 +248,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_network_beyond_its_share_is_hung_up_on_until_one_ends() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let context =
+            Context { clock: Arc::new(MockClock::new()), ids: Arc::new(test_support::SeededIds::new(1)) };
+        let serving = Serving { tls: None, router, context };
+        let crowd = Crowd::of(Shares::of_connections(4), Proxies::default());
+        let serving = serve_at_most(4, listener, serving, Some(crowd), Lifecycle::new(), GENEROUS);
+        let serving = tokio::spawn(serving);
+        let mut first = ask(address).await;
+        answered(&mut first).await;
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let gone = tokio::time::timeout(GENEROUS, second.read(&mut [0])).await.unwrap();
+        assert!(matches!(gone, Ok(0) | Err(_)), "{gone:?}");
+        drop(first);
+        let again = async {
+            loop {
+                let mut third = ask(address).await;
+                if third.read_u8().await.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(GENEROUS, again).await.expect("a place comes back");
+        serving.abort();
+    }
+
+    #[tokio::test]
     async fn a_connection_beyond_the_most_waits_for_another_to_end() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -246,7 +285,7 @@ mod tests {
         let context =
             Context { clock: Arc::new(MockClock::new()), ids: Arc::new(test_support::SeededIds::new(1)) };
         let serving = Serving { tls: None, router, context };
-        let serving = tokio::spawn(serve_at_most(1, listener, serving, lifecycle.clone(), GENEROUS));
+        let serving = tokio::spawn(serve_at_most(1, listener, serving, None, lifecycle.clone(), GENEROUS));
         let mut first = ask(address).await;
         answered(&mut first).await;
         let mut second = ask(address).await;

@@ -93,7 +93,8 @@ async fn layered(variables: &[(&str, &str)]) -> Layered {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let context = Context { clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) };
     let patience = settings.shutdown_timeout.get();
-    let server = tokio::spawn(server::serve(listener, None, router, context, lifecycle.clone(), patience));
+    let server =
+        tokio::spawn(server::serve(listener, None, router, context, None, lifecycle.clone(), patience));
     Layered { url, client: Client::new(), lifecycle, gate, server }
 }
 

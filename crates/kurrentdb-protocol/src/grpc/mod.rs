@@ -100,7 +100,7 @@ impl Services {
             if let Some(cluster) = led.filter(|cluster| !cluster.leads()) {
                 return Err(status::not_leader(cluster.leader()));
             }
-            self.options.gate.enter(&visitor).await.map_err(status::refused)
+            self.options.gate.enter(&visitor).await.map_err(status::denied)
         }
     }
 

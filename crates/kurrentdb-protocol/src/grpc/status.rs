@@ -6,7 +6,10 @@ use super::{
     convert,
     proto::{event_store::client as wire, google::rpc},
 };
-use crate::persistent::{GroupError, GroupKey};
+use crate::{
+    Denial,
+    persistent::{GroupError, GroupKey},
+};
 use event_store::{Error, ErrorCode, ExpectedState, Revision};
 use tonic::{Code, Status, metadata::MetadataValue};
 
@@ -72,6 +75,14 @@ pub(crate) fn refused(code: ErrorCode) -> Status {
         trailer(&mut status, "exception", "access-denied");
     }
     status
+}
+
+/// A visitor is not let in.
+pub(crate) fn denied(Denial { code, message }: Denial) -> Status {
+    match message {
+        Some(message) => refused_with(code, message),
+        None => refused(code),
+    }
 }
 
 /// The same with a sentence of its own.

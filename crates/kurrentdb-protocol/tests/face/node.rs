@@ -5,7 +5,7 @@ use event_store::{Capabilities, ErrorCode, EventStore};
 use futures::StreamExt;
 use kurrentdb::Error;
 use kurrentdb_protocol::{
-    Credentials, Entry, Gate, KURRENTDB_VERSION, Limits, Visitor,
+    Credentials, Denial, Entry, Gate, KURRENTDB_VERSION, Limits, Visitor,
     grpc::proto::event_store::client::{
         gossip::{gossip_client::GossipClient, member_info::State},
         monitoring::{StatsReq, monitoring_client::MonitoringClient},
@@ -146,7 +146,7 @@ struct OneUser(Arc<dyn EventStore>);
 
 #[tonic::async_trait]
 impl Gate for OneUser {
-    async fn enter(&self, visitor: &Visitor) -> Result<Entry, ErrorCode> {
+    async fn enter(&self, visitor: &Visitor) -> Result<Entry, Denial> {
         assert!(visitor.peer.is_some_and(|peer| peer.is_loopback()), "{visitor:?}");
         match &visitor.credentials {
             Credentials::Basic { user, password }
@@ -154,8 +154,8 @@ impl Gate for OneUser {
             {
                 Ok(Entry::lasting(Arc::clone(&self.0)))
             }
-            Credentials::Basic { user, .. } if user == "bob" => Err(ErrorCode::PermissionDenied),
-            _ => Err(ErrorCode::AuthenticationFailed),
+            Credentials::Basic { user, .. } if user == "bob" => Err(ErrorCode::PermissionDenied.into()),
+            _ => Err(ErrorCode::AuthenticationFailed.into()),
         }
     }
 

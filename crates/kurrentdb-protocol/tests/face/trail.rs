@@ -1,10 +1,10 @@
 //! What the node writes down of what its callers do beside the store: before it is done, or it is not done.
 
 use crate::support::{Started, start_behind, within};
-use event_store::{Capabilities, Error, ErrorCode, EventStore};
+use event_store::{Capabilities, Error, EventStore};
 use kurrentdb::{PersistentSubscriptionEvent, operations};
 use kurrentdb_protocol::{
-    Deed, Entry, Gate, Limits, Trail, Visitor,
+    Deed, Denial, Entry, Gate, Limits, Trail, Visitor,
     grpc::proto::event_store::client::persistent_subscriptions::{
         CreateReq, persistent_subscriptions_client::PersistentSubscriptionsClient,
     },
@@ -73,7 +73,7 @@ struct Watched {
 
 #[tonic::async_trait]
 impl Gate for Watched {
-    async fn enter(&self, _: &Visitor) -> Result<Entry, ErrorCode> {
+    async fn enter(&self, _: &Visitor) -> Result<Entry, Denial> {
         let entry = Entry::lasting(Arc::clone(&self.store));
         Ok(Entry { trail: Arc::new(self.book.clone()), ..entry })
     }

@@ -91,6 +91,10 @@ settings! {
     /// How many times in a window one address may try to log in: have a token given to it, or a password checked. 0 lifts the
     /// limit.
     rate_limit_max_logins: Number<0, 1_000_000_000> = "RATE_LIMIT_MAX_LOGINS", Preset::Always("20");
+    /// How many calls one caller has in a window on the port of KurrentDB's protocol: gRPC calls, each counted once however
+    /// many messages it has, and requests to the node's HTTP interface. 0 is no limit: clients that append one event a call
+    /// make thousands a second.
+    rate_limit_max_calls: Number<0, 1_000_000_000> = "RATE_LIMIT_MAX_CALLS", Preset::Always("0");
     /// The addresses of reverse proxies whose `X-Forwarded-For` is believed (addresses or networks such as
     /// `10.0.0.0/8`, separated by commas). Without it all callers behind a proxy share one rate limit, and one share of what one
     /// network may hold.

@@ -5,11 +5,11 @@ use crate::{
     audit::Origin,
     config::{Config, EventStoreKind, Host, Origins, Proxies},
     ops::{
-        Limiter, headers,
+        Calls, Limiter, headers,
         rate_limit::{self, caller, caller_behind},
     },
     security::{self, Admitted, Caller, Gate, Identity, Refused, Right, Standing},
-    server::{self, Spoken, Tls},
+    server::{self, Crowd, Spoken, Tls},
 };
 use axum::{
     extract::{ConnectInfo, Request, State},
@@ -19,7 +19,7 @@ use axum::{
 };
 use event_store::{Capabilities, Clock, ErrorCode, IdSource, StreamName};
 use kurrentdb_protocol::{
-    Credentials, Entry, Face, FaceOptions, Limits, Refusal, Served, Users, Visitor, Wire, Wires, http,
+    Credentials, Denial, Entry, Face, FaceOptions, Limits, Refusal, Served, Users, Visitor, Wire, Wires, http,
 };
 use secrecy::ExposeSecret as _;
 use std::{
@@ -68,6 +68,10 @@ pub struct Parts {
     pub identity: Option<Identity>,
     /// How many credentials of an address may be refused; as many as it likes without.
     pub limiter: Option<Limiter>,
+    /// How often whoever is known may call; as often as they like without.
+    pub calls: Option<Calls>,
+    /// What share of the connections a network may have; all of them without.
+    pub crowd: Option<Crowd>,
     /// The proxies that are believed when they say for whom they ask.
     pub proxies: Proxies,
     /// What is spoken over its connections; in plain without.
@@ -84,17 +88,27 @@ pub struct Parts {
 
 /// What connections are taken up with.
 #[derive(Debug)]
-struct Taken(Option<Tls>);
+struct Taken {
+    tls: Option<Tls>,
+    crowd: Option<Crowd>,
+}
 
 #[async_trait::async_trait]
 impl Wires for Taken {
+    fn admit(&self, peer: SocketAddr) -> Option<Box<dyn Send>> {
+        match &self.crowd {
+            Some(crowd) => crowd.admit(peer.ip()).map(|place| Box::new(place) as Box<dyn Send>),
+            None => Some(Box::new(())),
+        }
+    }
+
     async fn take(&self, stream: TcpStream) -> io::Result<Box<dyn Wire>> {
-        let wire = server::take(stream, self.0.as_ref(), Spoken::Node, || NOT_IN_PLAIN.into()).await?;
+        let wire = server::take(stream, self.tls.as_ref(), Spoken::Node, || NOT_IN_PLAIN.into()).await?;
         Ok(Box::new(wire))
     }
 
     fn are_secret(&self) -> bool {
-        self.0.is_some()
+        self.tls.is_some()
     }
 }
 
@@ -104,35 +118,44 @@ struct Entrance {
     gate: Gate,
     identity: Option<Identity>,
     limiter: Option<Limiter>,
+    calls: Option<Calls>,
     proxies: Proxies,
 }
 
 impl Entrance {
-    /// Who these credentials are, which come from there.
-    async fn admit(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Admitted, ErrorCode> {
-        self.admit_within(self.limiter.as_ref(), credentials, from).await
+    /// Who makes a call with these credentials, from there.
+    async fn admit(&self, credentials: &Credentials, from: Option<IpAddr>) -> Result<Admitted, Refused> {
+        self.admit_within(self.limiter.as_ref(), self.calls.as_ref(), credentials, from).await
     }
 
-    /// The same with a limit for the refused.
+    /// The same with a limit for the refused, and one for calls.
     async fn admit_within(
         &self,
         limiter: Option<&Limiter>,
+        calls: Option<&Calls>,
         credentials: &Credentials,
         from: Option<IpAddr>,
-    ) -> Result<Admitted, ErrorCode> {
+    ) -> Result<Admitted, Refused> {
         let Some(identity) = &self.identity else {
             return Ok(Admitted { caller: Caller::system(), standing: Standing::lasting() });
         };
-        let admitted = rate_limit::admit(identity, limiter, &understood(credentials), from).await.map_err(
-            |refused| {
-                if let Refused::Store(error) = &refused {
-                    tracing::warn!(%error, "nobody can be told apart now");
-                }
-                refused.code()
-            },
-        )?;
-        if admitted.caller.is_known() { Ok(admitted) } else { Err(ErrorCode::AuthenticationFailed) }
+        let admitted = rate_limit::admit_call(identity, limiter, calls, &understood(credentials), from).await;
+        let admitted = admitted.inspect_err(|refused| {
+            if let Refused::Store(error) = refused {
+                tracing::warn!(%error, "nobody can be told apart now");
+            }
+        })?;
+        if admitted.caller.is_known() {
+            return Ok(admitted);
+        }
+        Err(Refused::Credentials("Say who you are: send a login name and a password".to_owned()))
     }
+}
+
+/// A refusal as clients of KurrentDB know it: they know the code by itself, but not when to come again.
+fn denial(refused: &Refused) -> Denial {
+    let code = refused.code();
+    Denial { code, message: (code == ErrorCode::RateLimited).then(|| refused.to_string()) }
 }
 
 /// The node's HTTP interface for whoever may see it. What clients ask before they say who they are is told to
@@ -146,23 +169,33 @@ async fn show(State(entrance): State<Arc<Entrance>>, mut request: Request, next:
             Ok(Admitted { caller, .. }) => {
                 _ = request.extensions_mut().insert(http::StoreOf(entrance.gate.bind_at(&caller, from)));
             }
-            Err(code) => {
-                let status =
-                    StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                let challenge = [(header::WWW_AUTHENTICATE, r#"Basic realm="KurrentDB""#)];
-                let unknown = code == ErrorCode::AuthenticationFailed;
-                return if unknown { (status, challenge).into_response() } else { status.into_response() };
-            }
+            Err(refused) => return refusal(&refused),
         }
     }
     Origin::at(from).around(next.run(request)).await
 }
 
+/// A refusal as the node's HTTP interface says it: by its status alone, and what to do about it in a header.
+fn refusal(refused: &Refused) -> Response {
+    let code = refused.code();
+    let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = status.into_response();
+    if code == ErrorCode::AuthenticationFailed {
+        let challenge = HeaderValue::from_static(r#"Basic realm="KurrentDB""#);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(seconds) = refused.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
 #[async_trait::async_trait]
 impl kurrentdb_protocol::Gate for Entrance {
-    async fn enter(&self, visitor: &Visitor) -> Result<Entry, ErrorCode> {
+    async fn enter(&self, visitor: &Visitor) -> Result<Entry, Denial> {
         let from = from(visitor, &self.proxies);
-        let Admitted { caller, standing } = self.admit(&visitor.credentials, from).await?;
+        let admitted = self.admit(&visitor.credentials, from).await;
+        let Admitted { caller, standing } = admitted.map_err(|refused| denial(&refused))?;
         Ok(Entry {
             store: self.gate.bind_at(&caller, from),
             rights: self.gate.bind_to_ask(&caller),
@@ -172,10 +205,11 @@ impl kurrentdb_protocol::Gate for Entrance {
     }
 
     async fn may_read(&self, visitor: &Visitor, stream: &StreamName) -> Result<(), Refusal> {
-        // Who asks was let in before: what others at their address guess does not end what they follow.
+        // Who asks was let in before: what others at their address guess does not end what they follow, and a batch of theirs
+        // is no call.
         let from = from(visitor, &self.proxies);
-        let admitted = self.admit_within(None, &visitor.credentials, from).await;
-        let Admitted { caller, .. } = admitted.map_err(Refusal::Entrance)?;
+        let admitted = self.admit_within(None, None, &visitor.credentials, from).await;
+        let Admitted { caller, .. } = admitted.map_err(|refused| Refusal::Entrance(denial(&refused)))?;
         let right = self.gate.require(&caller, stream, Right::Read);
         Origin::at(from).around(right).await.map_err(Refusal::Store)
     }
@@ -226,13 +260,13 @@ impl Listening {
             accounts: parts.identity.as_ref().is_some_and(Identity::is_required),
         });
         let own = Some(parts.gate.bind(&Caller::system()));
-        let Parts { identity, limiter, proxies, .. } = parts;
+        let Parts { identity, limiter, calls, proxies, .. } = parts;
         let managed = |identity| {
-            let (limiter, proxies) = (limiter.clone(), proxies.clone());
-            Arc::new(Managed { identity, limiter, proxies }) as Arc<dyn Users>
+            let (limiter, calls, proxies) = (limiter.clone(), calls.clone(), proxies.clone());
+            Arc::new(Managed { identity, limiter, calls, proxies }) as Arc<dyn Users>
         };
         let users = identity.clone().map(managed);
-        let entrance = Arc::new(Entrance { gate: parts.gate, identity, limiter, proxies });
+        let entrance = Arc::new(Entrance { gate: parts.gate, identity, limiter, calls, proxies });
         // A browser's preflight brings no credentials, and which methods there are is told to everybody.
         let known = node.clone();
         let node = node
@@ -250,7 +284,7 @@ impl Listening {
             // A stop that is dropped is a stop.
             let _ = stopped.await;
         };
-        let wires = Arc::new(Taken(parts.tls));
+        let wires = Arc::new(Taken { tls: parts.tls, crowd: parts.crowd });
         let face = Face::new(options);
         let serving = kurrentdb_protocol::serve_over(wires, listener, face, node, parts.patience, told);
         Ok(Self { address, stop, served: tokio::spawn(serving) })

@@ -4,7 +4,7 @@ use super::listener::{from, understood};
 use crate::{
     audit::Origin,
     config::Proxies,
-    ops::{Limiter, rate_limit},
+    ops::{Calls, Limiter, rate_limit},
     security::{
         ADMIN, Caller, Identity, Refused,
         accounts::{Account, AccountError, NewAccount},
@@ -25,6 +25,7 @@ const ADMINS: &str = "$admins";
 pub(super) struct Managed {
     pub(super) identity: Identity,
     pub(super) limiter: Option<Limiter>,
+    pub(super) calls: Option<Calls>,
     pub(super) proxies: Proxies,
 }
 
@@ -39,7 +40,8 @@ impl Managed {
     async fn caller(&self, by: &Visitor) -> Result<Caller> {
         let credentials = understood(&by.credentials);
         let (limiter, from) = (self.limiter.as_ref(), from(by, &self.proxies));
-        let admitted = rate_limit::admit(&self.identity, limiter, &credentials, from).await;
+        let admitted =
+            rate_limit::admit_call(&self.identity, limiter, self.calls.as_ref(), &credentials, from).await;
         let caller = admitted.map_err(refused)?.caller;
         if caller.is_known() {
             return Ok(caller);

@@ -27,7 +27,7 @@ pub mod window;
 
 pub use lifecycle::{Lifecycle, Phase};
 pub use measured::Measured;
-pub use rate_limit::Limiter;
+pub use rate_limit::{Calls, Limiter};
 pub use routes::routes;
 
 use crate::{

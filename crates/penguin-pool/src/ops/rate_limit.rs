@@ -6,7 +6,7 @@
 //! one address.
 //!
 //! On KurrentDB's port and in the sockets' namespaces nothing but what is refused is counted ([`admit`]): whoever is known
-//! asks there as often as they like.
+//! asks there as often as they like, on KurrentDB's port unless there is a limit of its own ([`Calls`]).
 
 use crate::{
     config::{Proxies, Settings},
@@ -45,6 +45,42 @@ impl Limiter {
     pub(super) fn is_free(&self, from: IpAddr) {
         self.0.give_back(Whose::address(from));
     }
+}
+
+/// How often each who is known may call by KurrentDB's protocol, and what they have left. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Calls(Arc<Allowances>);
+
+impl Calls {
+    /// The limit that the settings ask for; nothing if there is to be none.
+    #[must_use]
+    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Option<Self> {
+        let window = settings.rate_limit_window_ms.get();
+        Allowances::new(settings.rate_limit_max_calls.get(), window, clock).map(|a| Self(Arc::new(a)))
+    }
+}
+
+/// As [`admit`], for a call that is counted against whoever makes it.
+///
+/// # Errors
+/// As [`admit`]; and [`Refused::TooMany`] where the caller has nothing left.
+pub(crate) async fn admit_call(
+    identity: &Identity,
+    limiter: Option<&Limiter>,
+    calls: Option<&Calls>,
+    credentials: &Credentials,
+    from: Option<IpAddr>,
+) -> Result<Admitted, Refused> {
+    let admitted = admit(identity, limiter, credentials, from).await?;
+    let caller = &admitted.caller;
+    if let Some(Calls(calls)) = calls
+        && caller.is_known()
+        && !caller.is_system()
+        && let Some(wait) = calls.take(calls.caller(caller.id())).refused
+    {
+        return Err(Refused::TooMany(wait));
+    }
+    Ok(admitted)
 }
 
 /// Who these credentials are, where only what is refused is counted, against the address: it is taken before they are

@@ -37,7 +37,7 @@ impl About {
                 EventStoreKind::Embedded => Backend::Embedded,
                 EventStoreKind::Kurrentdb => Backend::Kurrentdb,
             },
-            kurrentdb_url: config.kurrentdb().shown().to_owned(),
+            kurrentdb_url: kurrentdb_url(config),
             http_port,
             began: clock.monotonic(),
             clock,
@@ -76,4 +76,15 @@ impl About {
             uptime: self.uptime_millis(),
         }
     }
+}
+
+/// Where KurrentDB's clients find the events. What is set says nothing of the certificate by which the node of this process
+/// speaks.
+fn kurrentdb_url(config: &Config) -> String {
+    let server = config.kurrentdb();
+    if config.settings.event_store == EventStoreKind::Embedded && config.settings.tls_cert.is_some() {
+        let (_, authority) = server.node().split_once("://").unwrap_or(("", server.node()));
+        return format!("kurrentdb://{authority}?tls=true");
+    }
+    server.shown().to_owned()
 }

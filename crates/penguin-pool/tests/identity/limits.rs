@@ -7,6 +7,7 @@ use crate::{
 use futures::{SinkExt as _, StreamExt as _};
 use kurrentdb_protocol::grpc::proto::event_store::client::{
     operations::operations_client::OperationsClient,
+    streams::{ReadReq, read_req, streams_client::StreamsClient},
     users::{DeleteReq, delete_req, users_client::UsersClient},
 };
 use penguin_pool::security::accounts::Scope;
@@ -232,4 +233,61 @@ async fn who_guesses_over_one_socket_spends_the_allowance_of_their_address() {
     );
     let answer = connect!(guesser, good);
     assert!(answer.starts_with("40/"), "it comes back: {answer}");
+}
+
+#[tokio::test]
+async fn a_caller_has_so_many_calls_by_kurrentdbs_protocol() {
+    let mut bed = start(&[("RATE_LIMIT_MAX_CALLS", "4")]).await;
+    let (_, adas) = bed.key("ada", Scope::Admin, None).await;
+    let (_, bobs) = bed.key("bob", Scope::Read, None).await;
+    let address = face::serve(&mut bed).await;
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let asked = |key: &str| {
+        let mut request = Request::new(());
+        request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        request
+    };
+    let operate =
+        async |key: &str| OperationsClient::new(channel.clone()).shutdown(asked(key)).await.unwrap_err();
+    let manage = async |key: &str| {
+        let delete = DeleteReq { options: Some(delete_req::Options { login_name: "eve".into() }) };
+        UsersClient::new(channel.clone()).delete(asked(key).map(|()| delete)).await.unwrap_err()
+    };
+    let get = async |key: &str| {
+        let request = bed.service.client.get(format!("http://{address}/stats")).bearer_auth(key);
+        request.send().await.unwrap()
+    };
+    // One call, however many messages it has.
+    let read = async |key: &str| {
+        let from = Some(read_req::all_options::From::Start(()));
+        let options = read_req::Options {
+            target: Some(read_req::options::Target::All(read_req::AllOptions { from })),
+            kind: Some(read_req::options::Kind::Count(100)),
+            uuid_option: Some(read_req::UuidOption { form: Some(read_req::uuid_option::Form::String(())) }),
+            ..read_req::Options::default()
+        };
+        let request = asked(key).map(|()| ReadReq { options: Some(options) });
+        let answer = StreamsClient::new(channel.clone()).read(request).await?;
+        let messages: Vec<_> = answer.into_inner().collect().await;
+        assert!(messages.len() > 1, "{messages:?}");
+        Ok::<_, tonic::Status>(())
+    };
+    assert_eq!(operate(&adas).await.code(), Code::Unimplemented);
+    assert_eq!(manage(&adas).await.code(), Code::PermissionDenied);
+    assert_eq!(get(&adas).await.status(), 200);
+    read(&adas).await.unwrap();
+    for refused in [operate(&adas).await, manage(&adas).await, read(&adas).await.unwrap_err()] {
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert_eq!(refused.message(), "Too many requests; try again in 15 s");
+    }
+    let refused = get(&adas).await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"15".parse().unwrap()));
+    assert_eq!(operate(&bobs).await.code(), Code::Unimplemented, "another caller goes on");
+    let http = bed.browse().header("x-api-key", &adas);
+    assert_eq!(ask(http).await.0, 200, "requests over HTTP have a limit of their own");
+    let ping = bed.service.client.get(format!("http://{address}/ping")).send().await.unwrap();
+    assert_eq!(ping.status(), 200, "what is told to everybody is not counted");
+    bed.clock.advance(Duration::from_secs(15));
+    assert_eq!(get(&adas).await.status(), 200, "it comes back");
+    assert_eq!(get(&adas).await.status(), 429);
 }

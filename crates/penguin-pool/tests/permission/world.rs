@@ -158,6 +158,8 @@ async fn serve(store: &Arc<dyn EventStore>, catalogue: &Catalogue, asks: bool) -
         gate: api.gate,
         identity: Some(api.identity.clone()),
         limiter: api.limiter,
+        calls: None,
+        crowd: None,
         proxies: Proxies::default(),
         tls: None,
         clock: Arc::new(SystemClock),

@@ -14,6 +14,8 @@ async fn http_is_spoken_by_tls_to_whoever_believes_the_certificate() {
     let response = bed.client().get(format!("{}/health", bed.service.url)).send().await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["strict-transport-security"], "max-age=31536000; includeSubDomains");
+    let health: Value = response.json().await.unwrap();
+    assert_eq!(health["kurrentdb_url"], "kurrentdb://localhost:2113?tls=true");
     // The rest of the world does not know it.
     assert!(bed.service.get("/health").send().await.unwrap_err().is_connect());
     let connection = connect(bed.address(), &bed.pair, &["h2", "http/1.1"]).await.unwrap();

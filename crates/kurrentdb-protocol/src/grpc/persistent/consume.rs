@@ -110,7 +110,7 @@ impl Rights {
     async fn hold(&self) -> Result<(), Status> {
         for stream in &self.streams {
             self.gate.may_read(&self.visitor, stream).await.map_err(|refusal| match refusal {
-                Refusal::Entrance(code) => status::refused(code),
+                Refusal::Entrance(denial) => status::denied(denial),
                 Refusal::Store(error) => status::of_group(&unread(error), &self.key),
             })?;
         }
