@@ -159,7 +159,7 @@ pub fn api(
     let passage = match config.settings.event_store {
         EventStoreKind::Embedded => Passage::new(node, gate.clone()),
         EventStoreKind::Kurrentdb => {
-            Passage::to_server(&config.kurrentdb(), config.settings.request_timeout.get())?
+            Passage::to_server(&config.kurrentdb(), config.settings.request_timeout.get(), audit.clone())?
         }
     };
     let metrics = Metrics::begin(Arc::clone(clock));

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod keys;
+mod trail;
 
 use crate::{
     app::{self, Parts},

@@ -140,6 +140,26 @@ async fn a_full_queue_refuses_where_it_must_and_counts_elsewhere() {
 }
 
 #[tokio::test]
+async fn who_follows_for_long_holds_no_place_of_others() {
+    let store = model();
+    let audit = Audit::with_queue(parts(&store, true, 2), 2);
+    let bobs = audit.observe(&bob(), None, Arc::clone(&store));
+    let mut followed = Vec::new();
+    // The writer may not be there yet; a place that a subscription kept would never come back.
+    let follow = async {
+        while followed.len() < 5 {
+            match bobs.subscribe_all(SubscribeAll::default()).await {
+                Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
+                subscription => followed.push(subscription.unwrap()),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), follow).await.unwrap();
+    audit.stop().await;
+    assert_eq!(verify(&*store).await.unwrap().records, 1 + 5);
+}
+
+#[tokio::test]
 async fn appends_in_turn_are_deeds_each_and_go_to_the_store_together() {
     let failing = Arc::new(Failing::new(model()));
     let store: Arc<dyn EventStore> = failing.clone();

@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::{fmt::Write as _, io::BufRead as _, sync::Arc, time::Duration};
 
 /// Who makes changes from the command line, in the events.
-const BY: &str = "cli";
+pub(super) const BY: &str = "cli";
 
 /// What to do with accounts.
 #[derive(Debug, Subcommand)]

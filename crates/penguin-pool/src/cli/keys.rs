@@ -1,7 +1,8 @@
 //! `penguin-pool keys`: the keys of users' data.
 
-use super::{Failure, FailureCode, other, print};
+use super::{Failure, FailureCode, accounts::BY, other, print, trail::written};
 use crate::{
+    audit::Deed,
     config::{Config, EventStoreKind},
     key_store,
     serve::{no_keys, unopenable},
@@ -22,8 +23,8 @@ const PAGE: usize = 1_000;
 pub(super) enum KeysCommand {
     /// Wrap every user's key by the first of `ENCRYPTION_KEY`.
     ///
-    /// The service must not run on the same key store meanwhile. No event is read or written. After it, the other keys of
-    /// `ENCRYPTION_KEY` are needed no more.
+    /// The service must not run on the same key store meanwhile. No user's event is read or written; where a trail is kept
+    /// (`AUDIT`), it stands there, so the store is opened. After it, the other keys of `ENCRYPTION_KEY` are needed no more.
     Rotate,
     /// Give up the data of users whose keys are lost, so that the service starts again.
     ///
@@ -45,7 +46,16 @@ async fn rotate(config: Config) -> Result<(), Failure> {
     let settings = |message| Failure { code: FailureCode::Settings, message };
     let data = &config.settings.data_dir;
     let keys = key_store::open(&config.settings).await.map_err(|e| no_keys(data, e))?;
-    let count = keys.rotate().await.map_err(|e| settings(e.to_string()))?;
+    let rotated = async { keys.rotate().await.map_err(|e| settings(e.to_string())) };
+    let count = if config.settings.audit {
+        let opened = store::open(&config, Arc::new(SystemClock), Arc::new(RandomIds)).await;
+        let store = opened.map_err(|e| unopenable(data, e))?;
+        let rotated = written(&config, &store, Deed::new(BY, "rotate-keys", Vec::new()), rotated).await;
+        store.close().await.map_err(other)?;
+        rotated?
+    } else {
+        rotated.await?
+    };
     print(&format!("{count} keys were wrapped by the first key of ENCRYPTION_KEY; no event was touched\n"))
 }
 
@@ -65,16 +75,20 @@ async fn accept_loss(config: Config) -> Result<(), Failure> {
     let users: BTreeSet<&str> = lost.iter().map(|(user_id, _)| user_id.as_str()).collect();
     let streams =
         if users.is_empty() { BTreeSet::new() } else { streams_of(&*store, &users).await.map_err(other)? };
-    // The streams first: whoever breaks it off finds the keys missing still, and begins again.
-    for stream in &streams {
-        match store.delete(stream, ExpectedState::Any).await {
-            Ok(_) | Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => {}
-            Err(error) => return Err(other(error)),
+    let given_up = async {
+        // The streams first: whoever breaks it off finds the keys missing still, and begins again.
+        for stream in &streams {
+            match store.delete(stream, ExpectedState::Any).await {
+                Ok(_) | Err(Error::StreamNotFound(_) | Error::StreamDeleted(_)) => {}
+                Err(error) => return Err(other(error)),
+            }
+            // Progress is a courtesy: nothing is lost if nobody can read it.
+            let _ = writeln!(std::io::stderr(), "given up: {stream}");
         }
-        // Progress is a courtesy: nothing is lost if nobody can read it.
-        let _ = writeln!(std::io::stderr(), "given up: {stream}");
-    }
-    keys.give_up(&lost).await.map_err(other)?;
+        keys.give_up(&lost).await.map_err(other)
+    };
+    let of = users.iter().map(|user_id| format!("user-{user_id}")).collect();
+    written(&config, &store, Deed::new(BY, "accept-loss", of), given_up).await?;
     store.close().await.map_err(other)?;
     print(&format!(
         "The keys of {} users were given up, and {} streams of theirs deleted\n",

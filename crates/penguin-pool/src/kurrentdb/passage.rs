@@ -2,17 +2,21 @@
 
 use super::remote::Remote;
 use crate::{
+    audit::{Audit, Deed},
     config::Server,
     security::{Caller, Gate},
 };
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, uri::PathAndQuery},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, request::Parts, uri::PathAndQuery,
+    },
 };
 use event_store::{Error, Result, StreamName};
 use kurrentdb_protocol::http::StoreOf;
-use std::time::Duration;
+use percent_encoding::percent_decode_str;
+use std::{borrow::Cow, time::Duration};
 use tower::ServiceExt as _;
 
 /// Where the node's interface begins in ours.
@@ -49,7 +53,7 @@ pub struct Passage(Way);
 #[derive(Debug, Clone)]
 enum Way {
     Here { node: Router, gate: Gate },
-    There(Remote),
+    There { node: Remote, audit: Option<Audit> },
 }
 
 impl Passage {
@@ -59,12 +63,17 @@ impl Passage {
         Self(Way::Here { node, gate })
     }
 
-    /// The way to a server's node.
+    /// The way to a server's node. What is passed to it is written down here, if a trail is kept: it reads and writes past
+    /// the store that does that.
     ///
     /// # Errors
     /// A sentence if what is said of its certificates cannot be used.
-    pub fn to_server(server: &Server, time: Duration) -> std::result::Result<Self, String> {
-        Ok(Self(Way::There(Remote::new(server, time)?)))
+    pub fn to_server(
+        server: &Server,
+        time: Duration,
+        audit: Option<Audit>,
+    ) -> std::result::Result<Self, String> {
+        Ok(Self(Way::There { node: Remote::new(server, time)?, audit }))
     }
 
     /// Passes a request of `caller` on, and the node's answer back, whatever it is. The node shows what that caller may see.
@@ -103,12 +112,39 @@ impl Passage {
                     Err(never) => match never {},
                 }
             }
-            Way::There(node) if caller.is_admin() => node.ask(request(parts)).await?,
-            Way::There(_) => return Err(denied()),
+            Way::There { node, audit } => {
+                let deed = deed(caller, &parts);
+                let pending = audit.as_ref().map(|audit| audit.begin(deed)).transpose()?;
+                let answer = if caller.is_admin() { node.ask(request(parts)).await } else { Err(denied()) };
+                if let Some(pending) = pending {
+                    pending.end(&outcome(&answer));
+                }
+                answer?
+            }
         };
         clean(response.headers_mut());
         response.headers_mut().remove(header::SET_COOKIE);
         Ok(response)
+    }
+}
+
+/// What is passed to a server's node, as the trail has it: method and path, and the stream that the path names.
+fn deed(caller: &Caller, parts: &Parts) -> Deed {
+    let path = parts.uri.path();
+    let named = path.strip_prefix("/streams/").and_then(|rest| rest.split('/').next());
+    let named = named.map(|name| percent_decode_str(name).decode_utf8_lossy().into_owned());
+    let named = named.filter(|name| StreamName::new(name.clone()).is_ok());
+    Deed::new(caller.id(), "ask-node", named.into_iter().collect()).about(&format!("{} {path}", parts.method))
+}
+
+/// What came of it: what the node answered counts.
+fn outcome(answer: &Result<Response<Body>>) -> Cow<'static, str> {
+    match answer {
+        Ok(response) if response.status().is_client_error() || response.status().is_server_error() => {
+            format!("http-{}", response.status().as_u16()).into()
+        }
+        Ok(_) => "ok".into(),
+        Err(error) => error.code().slug().into(),
     }
 }
 
@@ -134,6 +170,10 @@ fn clean(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        audit,
+        config::{StoreUrl, Value as _},
+    };
     use axum::routing::any;
     use event_store::contract::Model;
     use std::sync::Arc;
@@ -204,6 +244,37 @@ mod tests {
         assert_eq!(headers["x-kept"], "1");
         for gone in ["set-cookie", "connection", "x-hop"] {
             assert!(!headers.contains_key(gone), "{gone}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_servers_node_is_asked_is_written_down_refused_or_not() {
+        let (clock, ids) = (Arc::new(MockClock::new()), Arc::new(SeededIds::new(1)));
+        let store: Arc<dyn event_store::EventStore> = Arc::new(Model::new(clock.clone(), ids.clone()));
+        let trail = || {
+            let store = Arc::clone(&store);
+            Audit::begin_writing(audit::Parts { store, clock: clock.clone(), ids: ids.clone(), strict: true })
+        };
+        // Nobody listens there: the port was given back.
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let server = StoreUrl::parse(&format!("kurrentdb://{closed}?tls=false")).unwrap();
+        let audit = trail();
+        let time = Duration::from_secs(30);
+        let passage =
+            Passage::to_server(&Server::from_connection_string(&server), time, Some(audit.clone())).unwrap();
+        let ask = || Request::get("/kurrentdb/streams/loan%2D1/0?secret=1").body(Body::empty()).unwrap();
+        assert!(matches!(passage.pass(&Caller::anonymous(), ask()).await, Err(Error::AccessDenied(_))));
+        assert!(matches!(passage.pass(&Caller::system(), ask()).await, Err(Error::Unavailable(_))));
+        audit.stop().await;
+        let page = trail().page(&Caller::system(), serde_json::from_str("{}").unwrap()).await.unwrap();
+        let told: Vec<_> = page.records.iter().map(|r| [&*r.caller, &*r.action, &*r.outcome]).collect();
+        assert_eq!(
+            told[..2],
+            [["system", "ask-node", "connection-error"], ["anonymous", "ask-node", "permission-denied"]]
+        );
+        for record in &page.records[..2] {
+            assert_eq!(record.streams, ["loan-1"]);
+            assert_eq!(record.subject.as_deref(), Some("GET /streams/loan%2D1/0"));
         }
     }
 }

@@ -39,6 +39,8 @@ async fn what_a_request_does_is_in_the_trail_with_its_id_and_address_and_without
     assert_eq!(put.status().as_u16(), 200);
     let missing = service.get("/api/streams/none/events").header("x-request-id", "r-2").send().await.unwrap();
     assert_eq!(missing.status().as_u16(), 404);
+    let export = service.get("/api/users/bob/export").header("x-request-id", "r-4").send().await.unwrap();
+    assert_eq!((export.status().as_u16(), export.text().await.unwrap().contains("xylophone")), (200, true));
     service.client.delete(format!("{}/api/users/bob", service.url)).send().await.unwrap();
 
     let found = records(&service, "stream=user-bob-profile&action=append", 1).await;
@@ -53,6 +55,12 @@ async fn what_a_request_does_is_in_the_trail_with_its_id_and_address_and_without
         (&refused[0]["outcome"], &refused[0]["requestId"]),
         (&json!("stream-not-found"), &json!("r-2"))
     );
+    // What goes on beside the request is its deed all the same.
+    let exported = async {
+        let is = |record: &Value| record["requestId"] == "r-4" && record["address"] == "127.0.0.1";
+        while !records(&service, "stream=user-bob-profile&action=read", 1).await.iter().any(is) {}
+    };
+    tokio::time::timeout(Duration::from_secs(30), exported).await.expect("what an export reads is written");
     let erased = records(&service, "action=erase", 1).await;
     assert_eq!((&erased[0]["streams"], &erased[0]["outcome"]), (&json!(["user-bob"]), &json!("ok")));
     service.get("/api/streams/browse").header("x-request-id", "r-3").send().await.unwrap();

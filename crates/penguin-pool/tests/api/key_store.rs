@@ -71,6 +71,7 @@ async fn a_wrong_key_stops_the_start_and_changes_nothing_and_a_new_one_takes_the
 
     let (code, said) = run(&data, &format!("{OTHER},{KEY}"), &["keys", "rotate"]);
     assert_eq!(code, Some(0), "{said}");
+    assert!(!data.exists(), "no trail is kept, and no store is opened");
     assert!(
         key_store::open(&settings(&data, KEY)).await.unwrap_err().to_string().starts_with("ENCRYPTION_KEY")
     );

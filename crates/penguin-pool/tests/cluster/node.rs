@@ -1,6 +1,6 @@
 //! `/kurrentdb/*` leads to the server's own HTTP interface, and to nothing else.
 
-use crate::support::{Node, get, post, service};
+use crate::support::{Node, PATIENCE, get, post, service};
 use axum::{Router, body::Body, extract::Request, routing::any};
 use serde_json::json;
 use test_support::{Proxy, TestService};
@@ -21,6 +21,37 @@ async fn the_servers_own_answers_are_passed_back() {
     assert_eq!(id, format!("{}/kurrentdb/streams/loans/0", service.url), "links lead through the service");
     assert_eq!(service.get("/kurrentdb/streams/nobody").send().await.unwrap().status(), 404);
     assert_eq!(service.post("/kurrentdb/streams/loans").body("[]").send().await.unwrap().status(), 405);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_servers_node_is_asked_stands_in_the_trail() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::start(directory.path()).await;
+    let service = TestService::builder()
+        .set("EVENT_STORE", "kurrentdb")
+        .set("KURRENTDB_URL", format!("http://{}", node.address))
+        .set("RATE_LIMIT_MAX_REQUESTS", 0)
+        .set("AUDIT", "true")
+        .start()
+        .await;
+    assert_eq!(service.get("/kurrentdb/info?secret=1").send().await.unwrap().status(), 200);
+    assert_eq!(service.get("/kurrentdb/streams/loans%2D1/0").send().await.unwrap().status(), 404);
+    let there = async {
+        loop {
+            let (_, answer) = get(&service, "/api/audit?action=ask-node").await;
+            let records = answer["data"]["records"].as_array().unwrap().clone();
+            if records.len() >= 2 {
+                return records;
+            }
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, there).await.expect("they are written");
+    let told = |name: &str| found.iter().rev().map(|r| r[name].clone()).collect::<Vec<_>>();
+    assert_eq!(told("subject"), ["GET /info", "GET /streams/loans%2D1/0"]);
+    assert_eq!(told("streams"), [json!([]), json!(["loans-1"])]);
+    assert_eq!(told("outcome"), ["ok", "http-404"]);
+    assert_eq!(told("address"), ["127.0.0.1", "127.0.0.1"]);
     service.stop().await;
 }
 

@@ -297,6 +297,7 @@ async fn what_the_command_line_does_stands_in_the_trail_in_a_chain_of_its_own() 
             .args(arguments)
             .env_clear()
             .envs([("NODE_ENV", "test"), ("AUDIT", "true"), ("DATA_DIR", data.to_str().unwrap())])
+            .env("ENCRYPTION_KEY", "01".repeat(32))
             .current_dir(directory.path())
             .output()
             .unwrap();
@@ -307,16 +308,27 @@ async fn what_the_command_line_does_stands_in_the_trail_in_a_chain_of_its_own() 
     run(&["user", "add", "ada", "--role", "admin"]);
     let key = run(&["key", "add", "ada", "--scope", "admin"]);
     run(&["user", "ls"]);
+    run(&["keys", "rotate"]);
+    run(&["keys", "accept-loss"]);
     let service = TestService::builder()
         .set("AUTH_MODE", "required")
         .set("AUDIT", "true")
         .set("DATA_DIR", data.display())
+        .set("ENCRYPTION_KEY", "01".repeat(32))
         .set("RATE_LIMIT_MAX_REQUESTS", 0)
         .start()
         .await;
-    let found = records(&service, &key, "caller=cli", 2).await;
+    let found = records(&service, &key, "caller=cli", 4).await;
     let id = key.split('_').nth(1).unwrap();
-    assert_eq!(told(&found), [["cli", "create-account", "ada", "ok"], ["cli", "create-key", id, "ok"]]);
+    assert_eq!(
+        told(&found),
+        [
+            ["cli", "create-account", "ada", "ok"],
+            ["cli", "create-key", id, "ok"],
+            ["cli", "rotate-keys", "", "ok"],
+            ["cli", "accept-loss", "", "ok"],
+        ]
+    );
     service.stop().await;
     let verdict = run(&["audit", "verify"]);
     assert!(verdict.contains("no fault"), "{verdict}");
