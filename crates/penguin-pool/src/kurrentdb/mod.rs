@@ -12,5 +12,5 @@ mod trail;
 mod users;
 
 pub use listener::{Listening, Parts, Wanted, wanted};
-pub use passage::Passage;
+pub use passage::{NotPassed, Passage};
 pub use routes::routes;

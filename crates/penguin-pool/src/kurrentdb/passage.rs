@@ -4,7 +4,7 @@ use super::remote::Remote;
 use crate::{
     audit::{Audit, Deed},
     config::Server,
-    security::{Caller, Gate},
+    security::{Caller, Denied, Duty, Gate, permission},
 };
 use axum::{
     Router,
@@ -13,7 +13,7 @@ use axum::{
         HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, request::Parts, uri::PathAndQuery,
     },
 };
-use event_store::{Error, Result, StreamName};
+use event_store::{Error, ErrorCode, StreamName};
 use kurrentdb_protocol::http::StoreOf;
 use percent_encoding::percent_decode_str;
 use std::{borrow::Cow, time::Duration};
@@ -46,6 +46,17 @@ const OURS: [HeaderName; 6] = [
     header::ACCEPT_ENCODING,
 ];
 
+/// Why a request was not passed on, or no answer came back.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NotPassed {
+    /// The caller may not ask the node.
+    #[error(transparent)]
+    Denied(Denied),
+    /// It cannot be passed on, or the node is away.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
 /// The way to one node, in this process or elsewhere.
 #[derive(Debug, Clone)]
 pub struct Passage(Way);
@@ -68,11 +79,7 @@ impl Passage {
     ///
     /// # Errors
     /// A sentence if what is said of its certificates cannot be used.
-    pub fn to_server(
-        server: &Server,
-        time: Duration,
-        audit: Option<Audit>,
-    ) -> std::result::Result<Self, String> {
+    pub fn to_server(server: &Server, time: Duration, audit: Option<Audit>) -> Result<Self, String> {
         Ok(Self(Way::There { node: Remote::new(server, time)?, audit }))
     }
 
@@ -81,9 +88,9 @@ impl Passage {
     /// # Errors
     /// [`Error::InvalidArgument`] if what follows the prefix is no path. Of a server's node also [`Error::Unavailable`] if it
     /// is away, [`Error::Timeout`] if it does not begin to answer in time, [`Error::AppendTooLarge`] if the body is larger
-    /// than bodies may be, and [`Error::AccessDenied`] for who does not administer this service: a server knows nothing of its
+    /// than bodies may be, and [`NotPassed::Denied`] for who does not administer this service: a server knows nothing of its
     /// callers.
-    pub async fn pass(&self, caller: &Caller, request: Request<Body>) -> Result<Response<Body>> {
+    pub async fn pass(&self, caller: &Caller, request: Request<Body>) -> Result<Response<Body>, NotPassed> {
         let (mut parts, body) = request.into_parts();
         let rest = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let rest = rest.strip_prefix(PREFIX).unwrap_or(rest);
@@ -115,7 +122,11 @@ impl Passage {
             Way::There { node, audit } => {
                 let deed = deed(caller, &parts);
                 let pending = audit.as_ref().map(|audit| audit.begin(deed)).transpose()?;
-                let answer = if caller.is_admin() { node.ask(request(parts)).await } else { Err(denied()) };
+                let answer = if permission::may(caller, Duty::AskNode) {
+                    node.ask(request(parts)).await.map_err(NotPassed::Store)
+                } else {
+                    Err(NotPassed::Denied(Denied(Duty::AskNode)))
+                };
                 if let Some(pending) = pending {
                     pending.end(&outcome(&answer));
                 }
@@ -138,19 +149,15 @@ fn deed(caller: &Caller, parts: &Parts) -> Deed {
 }
 
 /// What came of it: what the node answered counts.
-fn outcome(answer: &Result<Response<Body>>) -> Cow<'static, str> {
+fn outcome(answer: &Result<Response<Body>, NotPassed>) -> Cow<'static, str> {
     match answer {
         Ok(response) if response.status().is_client_error() || response.status().is_server_error() => {
             format!("http-{}", response.status().as_u16()).into()
         }
         Ok(_) => "ok".into(),
-        Err(error) => error.code().slug().into(),
+        Err(NotPassed::Denied(_)) => ErrorCode::PermissionDenied.slug().into(),
+        Err(NotPassed::Store(error)) => error.code().slug().into(),
     }
-}
-
-/// What a server's node shows is everything.
-fn denied() -> Error {
-    StreamName::new("$all").map_or(Error::Closed, Error::AccessDenied)
 }
 
 /// Takes away what speaks of one connection: the known headers, and those that `Connection` names.
@@ -263,8 +270,11 @@ mod tests {
         let passage =
             Passage::to_server(&Server::from_connection_string(&server), time, Some(audit.clone())).unwrap();
         let ask = || Request::get("/kurrentdb/streams/loan%2D1/0?secret=1").body(Body::empty()).unwrap();
-        assert!(matches!(passage.pass(&Caller::anonymous(), ask()).await, Err(Error::AccessDenied(_))));
-        assert!(matches!(passage.pass(&Caller::system(), ask()).await, Err(Error::Unavailable(_))));
+        assert!(matches!(passage.pass(&Caller::anonymous(), ask()).await, Err(NotPassed::Denied(_))));
+        assert!(matches!(
+            passage.pass(&Caller::system(), ask()).await,
+            Err(NotPassed::Store(Error::Unavailable(_)))
+        ));
         audit.stop().await;
         let page = trail().page(&Caller::system(), serde_json::from_str("{}").unwrap()).await.unwrap();
         let told: Vec<_> = page.records.iter().map(|r| [&*r.caller, &*r.action, &*r.outcome]).collect();

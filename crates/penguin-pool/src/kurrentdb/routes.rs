@@ -1,6 +1,6 @@
 //! The routes of `/kurrentdb`.
 
-use super::Passage;
+use super::{Passage, passage::NotPassed};
 use crate::{
     endpoint,
     http::{ApiError, Routes},
@@ -10,6 +10,15 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+
+impl From<NotPassed> for ApiError {
+    fn from(why: NotPassed) -> Self {
+        match why {
+            NotPassed::Denied(denied) => denied.into(),
+            NotPassed::Store(error) => error.into(),
+        }
+    }
+}
 
 /// The routes.
 pub fn routes(passage: Passage) -> Routes {

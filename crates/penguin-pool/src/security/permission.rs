@@ -53,6 +53,8 @@ pub enum Duty {
     CheckServices,
     /// Make the watched services' streams: administrators.
     MakeStreams,
+    /// Ask a server's node, which knows nothing of callers: administrators.
+    AskNode,
 }
 
 /// The role of those who may see what is counted: a scraper's account needs no other.
@@ -66,13 +68,14 @@ impl Duty {
             Self::SeeMetrics => "see-metrics",
             Self::CheckServices => "check-services",
             Self::MakeStreams => "make-streams",
+            Self::AskNode => "ask-node",
         }
     }
 
     const fn refusal(self) -> &'static str {
         match self {
             Self::SeeMetrics => "Only administrators and accounts with the role metrics may see this",
-            Self::CheckServices | Self::MakeStreams => "Only administrators may do this",
+            Self::CheckServices | Self::MakeStreams | Self::AskNode => "Only administrators may do this",
         }
     }
 }
@@ -88,6 +91,7 @@ pub fn may(caller: &Caller, duty: Duty) -> bool {
     match duty {
         Duty::SeeMetrics => caller.is_admin() || caller.roles().iter().any(|role| role == METRICS),
         Duty::CheckServices | Duty::MakeStreams => caller.is_admin() && caller.may_write(),
+        Duty::AskNode => caller.is_admin(),
     }
 }
 
