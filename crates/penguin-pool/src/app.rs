@@ -21,11 +21,11 @@ use crate::{
     status::{self, About},
     streams::{self, Streams},
     uptime::{self, Uptime, watch::Seen},
-    users::{self, Users},
+    users::{self, Users, UsersError},
     websocket::{self, HealthFeed, Heartbeat, Sockets, asyncapi},
 };
 use axum::Router;
-use event_store::{Clock, EventStore, IdSource, Position};
+use event_store::{Clock, Error, EventStore, IdSource, Position};
 use futures::{
     FutureExt as _,
     future::{BoxFuture, try_join_all},
@@ -111,6 +111,8 @@ pub struct Api {
     pub limiter: Option<ops::Limiter>,
     /// Finds out how the service is, and tells the sockets, for as long as it runs.
     pub watch: BoxFuture<'static, ()>,
+    /// Closes what is open of users who were erased, once.
+    pub closing: BoxFuture<'static, ()>,
 }
 
 impl std::fmt::Debug for Api {
@@ -176,6 +178,7 @@ pub fn api(
     let streams = Streams::new(gate.clone(), catalogue.clone(), Arc::clone(clock), Arc::clone(ids));
     let users = Users::new(gate.clone(), catalogue.clone(), keys.clone(), Arc::clone(clock), Arc::clone(ids))
         .with_audit(audit.clone());
+    let closing = close_erased(users.clone()).boxed();
     let feed = HealthFeed::new(Arc::clone(clock));
     // One for all ports.
     let limiter = ops::Limiter::new(&config.settings, Arc::clone(clock));
@@ -233,7 +236,38 @@ pub fn api(
     };
     let sockets_router = ops::layers(http::nothing(), sockets.router(), &options);
     let router = ops::layers(router, sockets.router(), &options);
-    Ok(Api { router, sockets_router, sockets, documents, uptime, gate, audit, identity, limiter, watch })
+    Ok(Api {
+        router,
+        sockets_router,
+        sockets,
+        documents,
+        uptime,
+        gate,
+        audit,
+        identity,
+        limiter,
+        watch,
+        closing,
+    })
+}
+
+/// How long is waited until a store that could not be asked is asked again.
+const CLOSE_AGAIN: Duration = Duration::from_secs(5);
+
+/// Closes what is open of users who were erased, however long it takes until the store can be asked.
+async fn close_erased(users: Users) {
+    loop {
+        match users.close_erased().await {
+            Ok(0) => return,
+            Ok(streams) => {
+                tracing::warn!(streams, "streams of users who were erased were open, and were closed again");
+                return;
+            }
+            Err(UsersError::Store(Error::Closed)) => return,
+            Err(error) => tracing::debug!(%error, "the streams of erased users cannot be looked at yet"),
+        }
+        tokio::time::sleep(CLOSE_AGAIN).await;
+    }
 }
 
 /// The sockets, as health asks for them.
@@ -334,7 +368,7 @@ pub struct Service {
     catalogue: Catalogue,
     sockets: Sockets,
     servers: Vec<JoinHandle<End>>,
-    upkeep: [JoinHandle<()>; 2],
+    upkeep: [JoinHandle<()>; 3],
     identity: Identity,
     face: kurrentdb::Parts,
     kurrentdb: Option<Listening>,
@@ -358,7 +392,7 @@ impl Service {
             .map_err(|e| e.to_string())?;
         let api = api(&parts, &catalogue, address, sockets_address.port(), &lifecycle)?;
         let upkeep = Metrics::begin(Arc::clone(&parts.clock)).upkeep();
-        let upkeep = [tokio::spawn(upkeep), tokio::spawn(api.watch)];
+        let upkeep = [tokio::spawn(upkeep), tokio::spawn(api.watch), tokio::spawn(api.closing)];
         let patience = parts.config.settings.shutdown_timeout.get();
         let context = Context { clock: Arc::clone(&parts.clock), ids: Arc::clone(&parts.ids) };
         let tls = listeners.tls;

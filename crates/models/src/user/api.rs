@@ -425,8 +425,8 @@ pub struct UserErased {
     /// Always true.
     #[schemars(extend("const" = true))]
     pub erased: bool,
-    /// Whether there was a key that was destroyed: what it encrypted is unreadable in every copy. Without one, what stood
-    /// in the log in plain stays in its files and backups.
+    /// Whether there was a key that was destroyed: what it encrypted is unreadable in every copy. What was written without
+    /// one is no longer served, but its bytes stay in the log's files and their backups.
     pub key_destroyed: bool,
     /// How many streams were closed now.
     pub streams_closed: u64,

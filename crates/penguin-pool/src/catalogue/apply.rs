@@ -53,14 +53,15 @@ pub(super) struct Batch<'a, 'e> {
     now: Timestamp,
 }
 
-/// Takes a batch in, checkpoint included. Belongs in a transaction.
+/// Takes a batch in, checkpoint included. Belongs in a transaction. Whether something was forgotten in it, of which nothing
+/// is to be left in the file.
 pub(super) fn apply(
     db: &Connection,
     events: &[RecordedEvent],
     checkpoint: &mut Checkpoint,
     indexed: &Indexed,
     refill: &mut Refill<'_>,
-) -> Result<()> {
+) -> Result<bool> {
     let next_stream =
         db.prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM stream")?.query_row([], |row| row.get(0))?;
     let mut batch = Batch {
@@ -82,12 +83,13 @@ pub(super) fn apply(
         }
         checkpoint.system_events += u64::from(event.stream.is_system() || event.event_type.is_system());
     }
-    batch.settle(refill)?;
+    let forgotten = batch.settle(refill)?;
     if let Some(last) = events.last() {
         checkpoint.last = Some((last.position, last.id));
     }
     checkpoint.events += events.len() as u64;
-    schema::set_checkpoint(db, checkpoint)
+    schema::set_checkpoint(db, checkpoint)?;
+    Ok(forgotten)
 }
 
 impl<'e> Batch<'_, 'e> {
@@ -141,7 +143,7 @@ impl<'e> Batch<'_, 'e> {
         Ok(())
     }
 
-    fn settle(&mut self, refill: &mut Refill<'_>) -> Result<()> {
+    fn settle(&mut self, refill: &mut Refill<'_>) -> Result<bool> {
         let mut all: Vec<Touched<'e>> = std::mem::take(&mut self.touched).into_values().collect();
         // By name, so that neighbours in the index of names are written one after the other.
         all.sort_unstable_by(|a, b| a.stream.name.cmp(&b.stream.name));
@@ -175,19 +177,30 @@ impl<'e> Batch<'_, 'e> {
             self.insert(event, stream, kind, before)?;
         }
         let mut changes = Vec::new();
+        let mut forgotten = false;
         for touched in &mut all {
             let stream = &mut touched.stream;
             if stream.audience == audience::UNKNOWN || touched.metadata_changed || stream.tombstoned {
                 stream.audience = self.audience(stream.audience_keys())?;
             }
-            touched.stream.save(self.db)?;
+            if touched.stream.is_forgotten() {
+                touched.stream.forget(self.db)?;
+                forgotten = true;
+            } else {
+                touched.stream.save(self.db)?;
+            }
             self.count(touched, &mut changes)?;
         }
         changes.sort_unstable();
         for of_one in changes.chunk_by(|a, b| a.facet == b.facet) {
-            blocks::change(self.db, of_one[0].facet, of_one)?;
+            let (_, total) = blocks::change(self.db, of_one[0].facet, of_one)?;
+            if total == 0 {
+                // A tag that nothing has any more is nobody's to find in the file.
+                self.db.prepare_cached("DELETE FROM facet WHERE id = ?")?.execute([of_one[0].facet])?;
+            }
         }
-        self.write_counters()
+        self.write_counters()?;
+        Ok(forgotten)
     }
 
     /// Takes out the rows that can no longer be read.
@@ -211,10 +224,18 @@ impl<'e> Batch<'_, 'e> {
         for (position, kind) in &gone {
             *touched.types.entry(kind.abs()).or_default() -= 1;
             self.db.prepare_cached("DELETE FROM event WHERE position = ?")?.execute([position])?;
-            let data =
-                self.db.prepare_cached("DELETE FROM event_data WHERE position = ?")?.execute([position])?;
-            if data > 0 {
-                self.db.prepare_cached("DELETE FROM event_text WHERE rowid = ?")?.execute([position])?;
+            let data: Option<Vec<u8>> = self
+                .db
+                .prepare_cached("DELETE FROM event_data WHERE position = ? RETURNING data")?
+                .query_row([position], |row| row.get(0))
+                .optional()?;
+            if let Some(data) = data {
+                // The index of words keeps no texts: it is told which words to take out.
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO event_text (event_text, rowid, text) VALUES ('delete', ?, ?)",
+                    )?
+                    .execute(params![position, content::words(&data)])?;
             }
         }
         stream.kept -= gone.len() as u64;

@@ -25,6 +25,12 @@ pub enum Place {
 /// Instructions of SQLite's machine between two looks at the clock: some ten microseconds.
 const STEPS_PER_LOOK: i32 = 1000;
 
+/// How long another connection is waited for.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long readers are waited for when the journal is to be emptied. It is tried again.
+const JOURNAL_PATIENCE: Duration = Duration::from_millis(500);
+
 /// The file and its reading connections.
 #[derive(Debug)]
 pub(super) struct Database {
@@ -108,6 +114,8 @@ impl Database {
         }
         // The rows can be made again, so a flush a checkpoint is enough: a crash loses the tail and never order.
         db.pragma_update(None, "synchronous", "normal")?;
+        // What is taken out is overwritten with zeros.
+        db.pragma_update(None, "secure_delete", "on")?;
         db.pragma_update(None, "wal_autocheckpoint", 4000)?;
         db.pragma_update(None, "journal_size_limit", 32 << 20)?;
         db.set_prepared_statement_cache_capacity(64);
@@ -120,7 +128,7 @@ impl Database {
             flags |= OpenFlags::SQLITE_OPEN_URI;
         }
         let db = Connection::open_with_flags(&self.uri, flags)?;
-        db.busy_timeout(Duration::from_secs(5))?;
+        db.busy_timeout(BUSY_PATIENCE)?;
         db.pragma_update(None, "temp_store", "memory")?;
         db.pragma_update(None, "cache_size", -4096)?;
         Ok(db)
@@ -143,6 +151,18 @@ impl Database {
         self.permits.close();
         self.searches.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Takes what was overwritten out of the file's journal as well. Whether it is gone: a reader that still looks at what
+    /// was there before keeps it for as long.
+    pub(super) fn empty_journal(&self, db: &Connection) -> Result<bool> {
+        if self.place == Place::Memory {
+            return Ok(true);
+        }
+        db.busy_timeout(JOURNAL_PATIENCE)?;
+        let busy = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        db.busy_timeout(BUSY_PATIENCE)?;
+        Ok(busy? == 0)
     }
 
     /// Held by the writer from the beginning to the end of a transaction.

@@ -6,13 +6,15 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 /// Counted up with every change of the tables, or of what is put into them: a file of another version is rebuilt.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// Numbers are revisions, positions and ticks of 100 ns as the port gives them. What each table is for:
 /// - `stream`: one row a stream that was ever written to, or has metadata.
 /// - `event`: the events that can be read now (but for `$maxAge`, which queries apply). `type` is negative in system
 ///   streams, so that what is not asked for is passed over without looking at the stream. `bytes_before` is a running
 ///   sum over the stream: the bytes of any stretch are one subtraction.
+/// - `event_data`, `event_text`: what is in the events that are found by content, and its words. What is taken out of
+///   either leaves no bytes behind: words are taken out of the index themselves, and not marked as gone.
 /// - `posting`: for each facet (`all`, a tag, an owner, …) the streams that have it, in the order of their names.
 /// - `block`: how many postings stand between two names. Totals and offsets are sums over these (see `blocks`).
 /// - `counter`: sums over all streams (audience 0), and over those of each audience.
@@ -39,7 +41,8 @@ CREATE TABLE event (
 CREATE UNIQUE INDEX event_of_stream ON event (stream, revision);
 CREATE INDEX event_of_type ON event (type);
 CREATE TABLE event_data (position INTEGER PRIMARY KEY, data BLOB NOT NULL);
-CREATE VIRTUAL TABLE event_text USING fts5 (text, content = '', contentless_delete = 1);
+CREATE VIRTUAL TABLE event_text USING fts5 (text, content = '');
+INSERT INTO event_text (event_text, rank) VALUES ('secure-delete', 1);
 CREATE TABLE stream_type (
     stream INTEGER NOT NULL, type INTEGER NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (stream, type)
 ) WITHOUT ROWID;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::security::permission;
 use event_store::{RecordedEvent, Revision, StreamMetadata, StreamName, Timestamp};
-use models::{DateTime, StreamDescription, StreamStatus};
+use models::{DateTime, StreamDescription, StreamStatus, UserStream};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeSet;
 
@@ -159,6 +159,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Takes its row out. What else there is of it goes as it goes with every stream that ends.
+    pub(super) fn forget(&self, db: &Connection) -> Result<()> {
+        db.prepare_cached("DELETE FROM stream WHERE id = ?")?.execute([self.id])?;
+        Ok(())
+    }
+
     /// Takes over what an event of its metastream says.
     pub(super) fn set_metadata(&mut self, event: &RecordedEvent) {
         self.metadata = StreamMetadata::from_json(&event.data);
@@ -212,7 +218,14 @@ impl Stream {
 
     /// Whether there is or was such a stream: metadata alone makes none.
     pub(super) fn exists(&self) -> bool {
-        self.last.is_some() || self.tombstoned
+        !self.is_forgotten() && (self.last.is_some() || self.tombstoned)
+    }
+
+    /// Whether nothing is kept of it: a user's stream that was ended for good, and its metastream. That is how a user is
+    /// erased, and what the stream was called by, tagged and described with is the user's.
+    pub(super) fn is_forgotten(&self) -> bool {
+        let name = self.name.as_str();
+        self.tombstoned && UserStream::split(name.strip_prefix("$$").unwrap_or(name)).is_some()
     }
 
     /// Whether browse shows it at all. A metastream is a part of its stream.

@@ -51,7 +51,17 @@ impl Writer {
         let db = database.writer()?;
         let checkpoint = schema::checkpoint(&db)?;
         let (jobs, queue) = mpsc::channel(1);
-        let worker = Worker { database, db: Some(db), checkpoint, store, indexed, runtime, large: false };
+        let worker = Worker {
+            database,
+            db: Some(db),
+            checkpoint,
+            store,
+            indexed,
+            runtime,
+            large: false,
+            // What was forgotten before the end may stand in the journal still.
+            owes_journal: true,
+        };
         let thread = std::thread::Builder::new()
             .name("catalogue".to_owned())
             .spawn(move || worker.run(queue))
@@ -81,6 +91,8 @@ struct Worker {
     indexed: Indexed,
     runtime: Handle,
     large: bool,
+    /// Something was forgotten that may stand in the journal still.
+    owes_journal: bool,
 }
 
 impl Worker {
@@ -112,7 +124,10 @@ impl Worker {
                 self.commit(checkpoint, |db, checkpoint| schema::set_checkpoint(db, checkpoint))?;
             }
             Command::Begin(_) => {}
-            Command::Apply(events) => self.apply(&events)?,
+            Command::Apply(events) => {
+                self.apply(&events)?;
+                self.empty_journal()?;
+            }
             Command::LookedAt(position) => {
                 let checkpoint = Checkpoint { looked_at: Some(position), ..self.checkpoint };
                 self.commit(checkpoint, |db, checkpoint| schema::set_checkpoint(db, checkpoint))?;
@@ -130,23 +145,35 @@ impl Worker {
         let (store, runtime, indexed) =
             (Arc::clone(&self.store), self.runtime.clone(), Arc::clone(&self.indexed));
         let mut refill = |name: &StreamName, from, before| refill(&runtime, &*store, name, from, before);
-        self.commit(self.checkpoint, |db, checkpoint| {
+        let forgotten = self.commit(self.checkpoint, |db, checkpoint| {
             apply::apply(db, events, checkpoint, &indexed, &mut refill)
-        })
+        })?;
+        self.owes_journal |= forgotten;
+        Ok(())
     }
 
-    fn commit(
+    /// Empties the journal if something was forgotten. Where a reader is in the way it is tried again with the next events.
+    fn empty_journal(&mut self) -> Result<()> {
+        if self.owes_journal
+            && let Some(db) = &self.db
+        {
+            self.owes_journal = !self.database.empty_journal(db)?;
+        }
+        Ok(())
+    }
+
+    fn commit<T>(
         &mut self,
         mut checkpoint: Checkpoint,
-        write: impl FnOnce(&Connection, &mut Checkpoint) -> Result<()>,
-    ) -> Result<()> {
+        write: impl FnOnce(&Connection, &mut Checkpoint) -> Result<T>,
+    ) -> Result<T> {
         let db = self.db.as_ref().ok_or(CatalogueError::Stopped)?;
         let _turn = self.database.writing();
         let transaction = db.unchecked_transaction()?;
-        write(db, &mut checkpoint)?;
+        let written = write(db, &mut checkpoint)?;
         transaction.commit()?;
         self.checkpoint = checkpoint;
-        Ok(())
+        Ok(written)
     }
 
     /// Begins with nothing.

@@ -2,7 +2,7 @@
 
 use super::{
     Streams, StreamsError, metadata, name, view, writable,
-    write::{ATTEMPTS, MAX_EVENT_BYTES, expected, permissions},
+    write::{ATTEMPTS, expected, permissions},
 };
 use crate::security::{BoundStore, Caller, Right};
 use event_store::{Error, ExpectedState, ReadStream, SOFT_DELETED, StreamMetadata, StreamName, Timestamp};
@@ -243,11 +243,14 @@ fn checked(map: Map<String, Value>) -> Result<StreamMetadata> {
     Ok(metadata)
 }
 
+/// The most bytes of metadata that the API takes: each decision on who may do what with the stream reads it.
+const MAX_METADATA_BYTES: usize = 64 << 10;
+
 /// Refuses metadata that is larger than the API takes.
 pub(super) fn within_limit(metadata: &StreamMetadata) -> Result<()> {
     let size = metadata.to_event(uuid::Uuid::nil()).size();
-    if size > MAX_EVENT_BYTES {
-        return Err(StreamsError::EventTooLarge { path: "metadata", size, limit: MAX_EVENT_BYTES });
+    if size > MAX_METADATA_BYTES {
+        return Err(StreamsError::EventTooLarge { path: "metadata", size, limit: MAX_METADATA_BYTES });
     }
     Ok(())
 }

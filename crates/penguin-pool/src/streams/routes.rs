@@ -154,7 +154,8 @@ endpoint! {
 endpoint! {
     /// Changes a stream's description, permissions or status.
     ///
-    /// What is left out stays. An archived stream is read-only until it is active again.
+    /// What is left out stays. An archived stream is read-only until it is active again. A stream's metadata, of which all
+    /// this is part, has 64 KiB at most.
     [StreamNotFound, StreamDeleted, WrongExpectedRevision, PermissionDenied, EventTooLarge, StorageFull]
     async fn update_stream(
         State(streams): State<Streams>,
@@ -199,7 +200,7 @@ endpoint! {
     ///
     /// `$maxAge`, `$maxCount`, `$cacheControl` and the free keys are replaced: those that are left out are gone. `$acl`,
     /// `$tb` and the stream's description keep their values where they are left out, and `version` and `updatedAt`
-    /// follow by themselves.
+    /// follow by themselves. It has 64 KiB at most.
     [StreamNotFound, StreamDeleted, WrongExpectedRevision, EventTooLarge, PermissionDenied, StorageFull]
     async fn set_metadata(
         State(streams): State<Streams>,

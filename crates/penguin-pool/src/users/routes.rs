@@ -103,7 +103,11 @@ endpoint! {
     ///
     /// The key of the user's data is destroyed, so that every copy and backup of it is unreadable, and the user's streams are
     /// closed for good. The id cannot be used again. Safe to repeat.
-    [PermissionDenied, StorageFull]
+    ///
+    /// What was written without a key is no longer served by anything, nor found, but its bytes stay in the log's files and
+    /// their backups: `keyDestroyed` is false then. The account that the user logs in with is another thing: delete it as
+    /// well (`DELETE /api/auth/accounts/{loginName}`).
+    [PermissionDenied, UserNotFound, StorageFull]
     async fn erase_user(
         State(users): State<Users>,
         caller: Caller,

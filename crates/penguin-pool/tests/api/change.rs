@@ -235,10 +235,13 @@ async fn metadata_that_the_store_could_not_obey_is_refused() {
 }
 
 #[tokio::test]
-async fn a_description_is_as_large_as_an_event_at_most() {
+async fn metadata_has_64_kib_at_most() {
     let service = Service::start_on(super::STORE).await;
     service.create("a").await;
-    let data = json!({ "k": "x".repeat(1 << 20) });
+    let data = json!({ "k": "x".repeat(60 << 10) });
+    service.patch("/api/streams/a", json!({ "data": data })).await.data(200);
+    let data = json!({ "k": "x".repeat(64 << 10) });
+    service.put("/api/streams/a/metadata", json!({ "free": data })).await.failure(413, "event-too-large");
     service.patch("/api/streams/a", json!({ "data": data })).await.failure(413, "event-too-large");
     let create = json!({ "streamName": "b", "eventType": "Made", "eventData": {}, "data": data });
     service.post("/api/streams/create", create).await.failure(413, "event-too-large");

@@ -155,6 +155,147 @@ async fn an_erased_user_is_gone_everywhere_and_cannot_come_back() {
         assert_eq!(ask(&service, "GET", "/api/users/bob-2/profile", None).await.0, 200);
         let (_, again) = ask(&service, "DELETE", "/api/users/bob", None).await;
         assert_eq!(again["data"], json!({ "erased": true, "keyDestroyed": false, "streamsClosed": 0 }));
+        let (_, listed) = ask(&service, "GET", "/api/streams/browse?status=deleted", None).await;
+        assert_eq!(listed["data"]["total"], 0, "{listed}");
         assert_eq!(stored(&store).await.contains("xylophone"), key.is_none());
     }
+}
+
+/// What only bob's streams say: in an event, its metadata, the stream's data, its description and its tags.
+const WORDS: [&str; 5] = ["xylophone", "quagmire", "078-05-1120", "zeppelin", "ocarina"];
+
+/// Writes all of [`WORDS`] into streams of bob, and the same of others' into eve's.
+async fn write_words(service: &TestService, user: &str, words: [&str; 5]) {
+    let [said, noted, ssn, described, tag] = words;
+    put(service, &format!("/api/users/{user}/profile"), json!({ "bio": said })).await;
+    let body = json!({ "eventType": "Noted", "eventData": { "note": said }, "metadata": { "m": noted } });
+    let path = format!("/api/streams/user-{user}-profile");
+    assert_eq!(ask(service, "POST", &format!("{path}/events"), Some(body)).await.0, 201);
+    let body = json!({ "data": { "ssn": ssn }, "description": described, "tags": [tag] });
+    assert_eq!(ask(service, "PATCH", &path, Some(body)).await.0, 200);
+}
+
+/// All that an administrator can read of everything.
+async fn everything(service: &TestService) -> Vec<Value> {
+    let path = "/api/streams/all/events?system=true&limit=1000";
+    let (status, body) = ask(service, "GET", path, None).await;
+    assert_eq!(status, 200, "{body}");
+    body["data"]["events"].as_array().unwrap().clone()
+}
+
+/// Whether any of the words stands in a text.
+fn tells(text: &str) -> bool {
+    WORDS.iter().any(|word| text.contains(word))
+}
+
+#[tokio::test]
+async fn of_an_erased_user_nothing_is_served_by_any_read_with_a_key_or_without() {
+    for key in [Some(KEY), None] {
+        let store = store().await;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        std::fs::create_dir(&path).unwrap();
+        let mut builder = TestService::builder().store(Arc::clone(&store));
+        builder = builder.set("DATA_DIR", path.to_str().unwrap());
+        if let Some(key) = key {
+            builder = builder.set("ENCRYPTION_KEY", key);
+        }
+        let service = builder.start().await;
+        write_words(&service, "bob", WORDS).await;
+        write_words(&service, "eve", ["kettle", "ladder", "123-45-6789", "marble", "needle"]).await;
+        let before = everything(&service).await;
+        let (status, _) = ask(&service, "DELETE", "/api/users/bob", None).await;
+        assert_eq!(status, 200);
+
+        let after = everything(&service).await;
+        let place = |event: &Value| (event["position"].clone(), event["id"].clone(), event["type"].clone());
+        let places = |events: &[Value]| events.iter().map(place).collect::<Vec<_>>();
+        assert_eq!(places(&after)[..before.len()], places(&before), "positions stay dense");
+        let of = |user: &str| {
+            let of_user = format!("user-{user}-");
+            after.iter().filter(|e| e["streamId"].as_str().unwrap().contains(&of_user)).collect::<Vec<_>>()
+        };
+        assert!(of("bob").len() >= 5, "events, metadata, and the end");
+        for event in of("bob").iter().filter(|event| event["type"] != "$streamDeleted") {
+            assert_eq!(
+                (&event["data"], &event["metadata"]),
+                (&json!({ "$erased": true }), &json!({})),
+                "{event}"
+            );
+        }
+        let text = json!(after).to_string();
+        assert!(!tells(&text), "{text}");
+        assert!(
+            ["kettle", "ladder", "123-45-6789", "marble", "needle"].iter().all(|word| text.contains(word))
+        );
+
+        let (_, deleted) = ask(&service, "GET", "/api/streams/browse?status=deleted", None).await;
+        assert_eq!(deleted["data"]["total"], 0, "{deleted}");
+        for word in WORDS {
+            let by_text = json!({ "text": word });
+            let in_meta = json!({ "text": word, "streamName": "$$user-bob-profile" });
+            for question in [by_text, in_meta] {
+                let (status, found) = ask(&service, "POST", "/api/streams/search", Some(question)).await;
+                assert_eq!((status, &found["data"]["total"]), (200, &json!(0)), "{word}: {found}");
+            }
+        }
+        for name in ["user-bob-profile", "$$user-bob-profile"] {
+            for what in ["events", "details", "metadata", "subscribe?from=0"] {
+                let path = format!("/api/streams/{}/{what}", name.replace('$', "%24"));
+                let (status, answer) = ask(&service, "GET", &path, None).await;
+                assert_eq!(status, 410, "{path}: {answer}");
+            }
+        }
+        let mut feed = service.get("/api/streams/all/subscribe?from=0&system=true").send().await.unwrap();
+        let mut text = String::new();
+        while !text.contains("$streamDeleted") {
+            let chunk = tokio::time::timeout(std::time::Duration::from_secs(30), feed.chunk()).await;
+            text.push_str(&String::from_utf8_lossy(&chunk.unwrap().unwrap().unwrap()));
+        }
+        assert!(text.contains("$erased") && !tells(&text), "{text}");
+
+        let catalogue: Vec<_> = std::fs::read_dir(&path)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.to_str().unwrap().contains("catalogue.sqlite"))
+            .map(|path| std::fs::read(path).unwrap())
+            .collect();
+        let holds = |word: &str| {
+            catalogue.iter().any(|bytes| bytes.windows(word.len()).any(|part| part == word.as_bytes()))
+        };
+        assert!(holds("needle"), "the catalogue is looked into");
+        assert!(!WORDS.into_iter().any(holds), "and has forgotten");
+    }
+}
+
+#[tokio::test]
+async fn a_user_of_whom_there_is_nothing_is_not_erased() {
+    let store = store().await;
+    let service = TestService::builder().set("ENCRYPTION_KEY", KEY).store(Arc::clone(&store)).start().await;
+    put(&service, "/api/users/eve/profile", json!({ "bio": "a" })).await;
+    let (status, answer) = ask(&service, "DELETE", "/api/users/nobody", None).await;
+    assert_eq!((status, &answer["type"]), (404, &json!("user-not-found")), "{answer}");
+    assert!(!stored(&store).await.contains("nobody"), "nothing is written");
+    put(&service, "/api/users/nobody/profile", json!({ "bio": "here" })).await;
+    assert_eq!(ask(&service, "DELETE", "/api/users/nobody", None).await.0, 200);
+}
+
+#[tokio::test]
+async fn whoever_follows_an_erased_users_stream_hears_of_it() {
+    let service = TestService::builder().store(store().await).start().await;
+    put(&service, "/api/users/bob/profile", json!({ "bio": "xylophone" })).await;
+    let mut feed = service.get("/api/streams/user-bob-profile/subscribe?from=0").send().await.unwrap();
+    let mut text = String::new();
+    let mut next = async |until: &str| {
+        while !text.contains(until) {
+            let chunk = tokio::time::timeout(std::time::Duration::from_secs(30), feed.chunk()).await;
+            let Some(chunk) = chunk.unwrap().unwrap() else { break };
+            text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        text.clone()
+    };
+    next("xylophone").await;
+    assert_eq!(ask(&service, "DELETE", "/api/users/bob", None).await.0, 200);
+    let text = next("user-erased").await;
+    assert!(text.contains("user-erased") && !text.contains("stream-deleted"), "{text}");
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
 mod damage;
+mod forgotten;
 mod histories;
 mod left_out;
 mod reference;

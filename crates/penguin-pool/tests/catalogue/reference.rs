@@ -3,7 +3,7 @@
 use event_store::{
     Error, EventStore, ReadAll, ReadFrom, ReadStream, RecordedEvent, StreamMetadata, StreamName, Timestamp,
 };
-use models::StreamStatus;
+use models::{StreamStatus, UserStream};
 use penguin_pool::{
     catalogue::{BrowseFilter, SearchFilter, Statistics},
     security::{Caller, Right, permission},
@@ -53,6 +53,11 @@ impl Reference {
                     Err(Error::StreamDeleted(_)) => (Vec::new(), true, true),
                     Err(error) => panic!("{error}"),
                 };
+            // Nothing is kept of a user's stream that was ended for good.
+            let described = name.as_str().strip_prefix("$$").unwrap_or(name.as_str());
+            if tombstoned && UserStream::split(described).is_some() {
+                continue;
+            }
             let metastream = name.metastream();
             let newest = all.iter().rfind(|e| Some(&e.stream) == metastream.as_ref());
             let metadata =

@@ -6,22 +6,30 @@
 //! An envelope that does not open (it was changed, moved, or encrypted by another key) is refused where its stream is
 //! read or followed. Where everything is read or followed it is shown as it stands, unread: one bad event must not hide
 //! all others.
+//!
+//! Of a user who was erased nothing is served, whether it was encrypted or not. Their streams are refused by name; where
+//! everything is read or followed their events and those of their metastreams keep their places, so that positions stay
+//! dense, and are shown empty: `{"$erased":true}` stands in place of the data, and nothing in place of the metadata.
 
 mod envelope;
 #[cfg(test)]
 mod tests;
 
 use super::keys::{DataKey, Keys, KeysError};
+use bytes::Bytes;
 use event_store::{
-    AllPage, Appended, AppendedMany, Capabilities, Deleted, Error, EventStore, EventType, ExpectedState,
-    NewEvent, Position, ReadAll, ReadStream, RecordedEvent, ResolvedEvent, Result, StoreId, StoreState,
-    StoreStatistics, StreamInfo, StreamMetadata, StreamName, StreamPage, StreamWrite, SubscribeAll,
-    SubscribeStream, Subscription, SubscriptionMessage, VersionedMetadata,
+    AllPage, Appended, AppendedMany, Capabilities, ContentType, Deleted, Error, EventStore, EventType,
+    ExpectedState, NewEvent, Position, ReadAll, ReadStream, RecordedEvent, ResolvedEvent, Result, StoreId,
+    StoreState, StoreStatistics, StreamInfo, StreamMetadata, StreamName, StreamPage, StreamWrite,
+    SubscribeAll, SubscribeStream, Subscription, SubscriptionMessage, VersionedMetadata,
 };
 use futures::StreamExt as _;
 use models::UserStream;
 use std::sync::Arc;
 use uuid::Uuid;
+
+/// The data of an event of a user who was erased, wherever it is still shown that there was one.
+const ERASED: &str = r#"{"$erased":true}"#;
 
 /// A store that keeps users' data encrypted, and answers [`Error::Erased`] for users who were erased.
 #[derive(Debug)]
@@ -39,9 +47,8 @@ impl Encrypted {
 
     /// Refuses the streams of users who were erased, their metastreams too.
     async fn refuse_erased(&self, stream: &StreamName) -> Result<()> {
-        let name = stream.as_str();
-        let Some(of) = UserStream::split(name.strip_prefix("$$").unwrap_or(name)) else { return Ok(()) };
-        match self.keys.is_erased(of.user_id).await {
+        let Some(user_id) = user_of(stream) else { return Ok(()) };
+        match self.keys.is_erased(user_id).await {
             Ok(false) => Ok(()),
             Ok(true) => Err(Error::Erased(stream.clone())),
             Err(error) => Err(failed(stream, error)),
@@ -62,8 +69,8 @@ impl Encrypted {
         events.into_iter().map(seal).collect()
     }
 
-    async fn page(&self, events: Vec<ResolvedEvent>, strict: bool) -> Result<Vec<ResolvedEvent>> {
-        let mut opener = Opener { keys: &self.keys, strict, last: None };
+    async fn page(&self, events: Vec<ResolvedEvent>, of: Option<&StreamName>) -> Result<Vec<ResolvedEvent>> {
+        let mut opener = Opener { keys: &self.keys, of, last: None };
         let mut opened = Vec::with_capacity(events.len());
         for event in events {
             opened.push(opener.resolved(event).await?);
@@ -71,17 +78,21 @@ impl Encrypted {
         Ok(opened)
     }
 
-    fn followed(&self, subscription: Subscription, strict: bool) -> Subscription {
+    fn followed(&self, subscription: Subscription, of: Option<StreamName>) -> Subscription {
         let keys = self.keys.clone();
         let opened = subscription.then(move |message| {
-            let keys = keys.clone();
+            let (keys, of) = (keys.clone(), of.clone());
             async move {
-                match message? {
-                    SubscriptionMessage::Event(event) => {
-                        let mut opener = Opener { keys: &keys, strict, last: None };
+                let mut opener = Opener { keys: &keys, of: of.as_ref(), last: None };
+                match message {
+                    Ok(SubscriptionMessage::Event(event)) => {
                         opener.resolved(event).await.map(SubscriptionMessage::Event)
                     }
-                    other => Ok(other),
+                    // Why it was ended is told, if it was for that.
+                    Err(Error::StreamDeleted(stream)) if opener.is_erased(&stream).await? => {
+                        Err(Error::Erased(stream))
+                    }
+                    other => other,
                 }
             }
         });
@@ -89,16 +100,44 @@ impl Encrypted {
     }
 }
 
-/// Opens the events of a page, keeping the key of the user before.
+/// The stream, unless it is derived: such a one leads to the streams of many.
+fn itself(stream: &StreamName) -> Option<&StreamName> {
+    (!stream.is_system()).then_some(stream)
+}
+
+/// The user of a stream or a metastream; nothing if it is no user's.
+fn user_of(stream: &StreamName) -> Option<&str> {
+    let name = stream.as_str();
+    UserStream::split(name.strip_prefix("$$").unwrap_or(name)).map(|of| of.user_id)
+}
+
+/// Opens the events of a page, keeping what is known of the user before.
 struct Opener<'a> {
     keys: &'a Keys,
-    strict: bool,
-    last: Option<(String, Option<DataKey>)>,
+    /// The stream that is read or followed, where one is that leads to no others by itself: what does not open is refused.
+    of: Option<&'a StreamName>,
+    last: Option<LastUser>,
+}
+
+/// What is known of a user.
+struct LastUser {
+    user_id: String,
+    erased: bool,
+    /// The key to read with, once it was needed; nothing in it where there is none.
+    key: Option<Option<DataKey>>,
 }
 
 impl Opener<'_> {
     async fn resolved(&mut self, event: ResolvedEvent) -> Result<ResolvedEvent> {
         let ResolvedEvent { event, link } = event;
+        let (mut event, mut link) = (event, link);
+        if let Some(at) = &mut link
+            && self.is_erased(&at.stream).await?
+        {
+            // What an erased user's own stream led to is part of it.
+            self.blank(at)?;
+            event = None;
+        }
         let event = match event {
             Some(event) => Some(self.recorded(event).await?),
             None => None,
@@ -107,23 +146,34 @@ impl Opener<'_> {
     }
 
     async fn recorded(&mut self, mut event: RecordedEvent) -> Result<RecordedEvent> {
-        if !envelope::is_envelope(&event.data) || event.event_type.as_str() == EventType::LINK {
+        if self.is_erased(&event.stream).await? {
+            self.blank(&mut event)?;
             return Ok(event);
         }
-        let Some(of) = UserStream::split(event.stream.as_str()) else { return Ok(event) };
-        if self.last.as_ref().is_none_or(|(user_id, _)| user_id != of.user_id) {
-            let key = match self.keys.for_reading(of.user_id).await {
-                Ok(key) => key,
-                // What is left of an erased user nobody can read; it hides nothing else.
-                Err(KeysError::Erased | KeysError::Refused(_) | KeysError::Lost(_)) if !self.strict => None,
-                Err(error) => return Err(failed(&event.stream, error)),
-            };
-            self.last = Some((of.user_id.to_owned(), key));
+        if !envelope::is_envelope(&event.data)
+            || event.event_type.as_str() == EventType::LINK
+            || event.stream.is_system()
+        {
+            return Ok(event);
         }
-        let Some((_, Some(key))) = &self.last else { return Ok(event) };
+        let Some(LastUser { user_id, key, .. }) = &mut self.last else { return Ok(event) };
+        if UserStream::split(event.stream.as_str()).is_none_or(|of| of.user_id != user_id) {
+            return Ok(event);
+        }
+        if key.is_none() {
+            *key = Some(match self.keys.for_reading(user_id).await {
+                Ok(key) => key,
+                // What nobody can read hides nothing else.
+                Err(KeysError::Erased | KeysError::Refused(_) | KeysError::Lost(_)) if self.of.is_none() => {
+                    None
+                }
+                Err(error) => return Err(failed(&event.stream, error)),
+            });
+        }
+        let Some(Some(key)) = key else { return Ok(event) };
         match envelope::open(key, &mut event) {
             Ok(()) => {}
-            Err(sealed) if self.strict => {
+            Err(sealed) if self.of.is_some() => {
                 let RecordedEvent { stream, revision, id, .. } = event;
                 let text = format!("event {id} (number {revision} of '{stream}') is not read: {sealed}");
                 return Err(Error::Corrupt(text));
@@ -134,6 +184,33 @@ impl Opener<'_> {
             }
         }
         Ok(event)
+    }
+
+    /// Whether a stream is one of a user who was erased, or its metastream. A page is asked about a user once.
+    async fn is_erased(&mut self, stream: &StreamName) -> Result<bool> {
+        let Some(user_id) = user_of(stream) else { return Ok(false) };
+        if let Some(last) = &self.last
+            && last.user_id == user_id
+        {
+            return Ok(last.erased);
+        }
+        let erased = self.keys.is_erased(user_id).await.map_err(|error| failed(stream, error))?;
+        self.last = Some(LastUser { user_id: user_id.to_owned(), erased, key: None });
+        Ok(erased)
+    }
+
+    /// Takes what was written out of an erased user's event. In the user's own stream nothing is shown at all.
+    fn blank(&self, event: &mut RecordedEvent) -> Result<()> {
+        if self.of == Some(&event.stream) {
+            return Err(Error::Erased(event.stream.clone()));
+        }
+        // The end of a stream holds nothing, and is to be known for what it is.
+        if !event.data.is_empty() || !event.metadata.is_empty() {
+            event.data = Bytes::from_static(ERASED.as_bytes());
+            event.metadata = Bytes::new();
+            event.content_type = ContentType::Json;
+        }
+        Ok(())
     }
 }
 
@@ -206,14 +283,13 @@ impl EventStore for Encrypted {
     async fn read_stream(&self, stream: &StreamName, options: ReadStream) -> Result<StreamPage> {
         self.refuse_erased(stream).await?;
         let page = self.store.read_stream(stream, options).await?;
-        // A derived stream leads to the streams of many.
-        let events = self.page(page.events, !stream.is_system()).await?;
+        let events = self.page(page.events, itself(stream)).await?;
         Ok(StreamPage { events, ..page })
     }
 
     async fn read_all(&self, options: ReadAll) -> Result<AllPage> {
         let page = self.store.read_all(options).await?;
-        let events = self.page(page.events, false).await?;
+        let events = self.page(page.events, None).await?;
         Ok(AllPage { events, ..page })
     }
 
@@ -225,11 +301,11 @@ impl EventStore for Encrypted {
     async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {
         self.refuse_erased(stream).await?;
         let subscription = self.store.subscribe_stream(stream, options).await?;
-        Ok(self.followed(subscription, !stream.is_system()))
+        Ok(self.followed(subscription, itself(stream).cloned()))
     }
 
     async fn subscribe_all(&self, options: SubscribeAll) -> Result<Subscription> {
-        Ok(self.followed(self.store.subscribe_all(options).await?, false))
+        Ok(self.followed(self.store.subscribe_all(options).await?, None))
     }
 
     async fn delete(&self, stream: &StreamName, expected: ExpectedState) -> Result<Deleted> {

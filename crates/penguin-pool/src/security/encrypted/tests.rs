@@ -1,7 +1,6 @@
 use super::*;
 use crate::security::keys::{FileKeyStore, KeyStore, Ring};
-use bytes::Bytes;
-use event_store::{ContentType, IdSource as _, ReadFrom, contract::Model};
+use event_store::{IdSource as _, ReadFrom, contract::Model};
 use futures::StreamExt as _;
 use proptest::prelude::*;
 use test_support::{MockClock, SeededIds};
@@ -173,11 +172,72 @@ async fn an_erased_user_is_gone_for_good_also_from_an_older_copy() {
     // The log is the older copy: nothing was taken out of it. It stays unread, and others are read.
     let all = bed.store.read_all(ReadAll::forwards(10)).await.unwrap();
     let data: Vec<_> = all.events.iter().map(|e| e.event.as_ref().unwrap().data.clone()).collect();
-    assert!(envelope::is_envelope(&data[0]) && data[1] == event(2).data);
+    assert_eq!(data, [Bytes::from_static(ERASED.as_bytes()), event(2).data]);
     let keys = Keys::open(ring(1), Arc::new(bed.kept.clone())).await.unwrap();
     let again = Encrypted::new(Arc::clone(&bed.raw), keys);
     assert!(first(&again, "user-bob-profile").await.is_err_and(erased), "a restart changes nothing");
     bed.store.tombstone(&bob, ExpectedState::Any).await.unwrap();
+}
+
+/// Without a key, too, and what was written before there was one: by whichever way it is come by.
+#[tokio::test]
+async fn of_an_erased_user_nothing_is_served_that_was_written_in_plain() {
+    let (raw, keys) = (model(), Keys::none());
+    let store = Encrypted::new(Arc::clone(&raw), keys.clone());
+    let bob = name("user-bob-profile");
+    let said = StreamMetadata {
+        custom: serde_json::json!({ "description": "secret" }).as_object().unwrap().clone(),
+        ..StreamMetadata::default()
+    };
+    store.append(&bob, ExpectedState::NoStream, vec![event(1)]).await.unwrap();
+    store.set_metadata(&bob, ExpectedState::Any, &said, Uuid::from_u128(2)).await.unwrap();
+    store.append(&name("user-eve-profile"), ExpectedState::NoStream, vec![event(3)]).await.unwrap();
+    let link = |id, to: &str| NewEvent::json(Uuid::from_u128(id), EventType::LINK, to.to_owned());
+    let gathered = name("gathered");
+    store.append(&gathered, ExpectedState::NoStream, vec![link(4, "0@user-bob-profile")]).await.unwrap();
+    store.append(&bob, ExpectedState::Any, vec![link(5, "0@user-eve-profile")]).await.unwrap();
+    let mut own = store.subscribe_stream(&bob, SubscribeStream::default()).await.unwrap();
+    assert!(matches!(own.next().await, Some(Ok(SubscriptionMessage::Event(_)))));
+    keys.erase("bob").await.unwrap();
+
+    let resolving = || ReadAll { resolve_links: true, ..ReadAll::forwards(10) };
+    let blank = Bytes::from_static(ERASED.as_bytes());
+    for read in [ReadAll::forwards(10), resolving()] {
+        let is_resolving = read.resolve_links;
+        let page = store.read_all(read).await.unwrap();
+        assert_eq!(page.events.len(), 5, "each has its place");
+        for at in [0, 1, 4] {
+            let shown = page.events[at].original().unwrap();
+            assert_eq!((&shown.data, &shown.metadata), (&blank, &Bytes::new()), "{shown:?}");
+        }
+        assert_eq!(page.events[2].event.as_ref().unwrap().data, event(3).data);
+        if is_resolving {
+            assert_eq!(page.events[3].event.as_ref().unwrap().data, blank, "at the end of a link, too");
+            assert_eq!(page.events[4].event, None, "what the user's own link led to is part of it");
+        }
+    }
+    let read = ReadStream { resolve_links: true, ..ReadStream::forwards(10) };
+    let page = store.read_stream(&gathered, read).await.unwrap();
+    assert_eq!(page.events[0].event.as_ref().unwrap().data, blank);
+    let mut all = store.subscribe_all(SubscribeAll::default()).await.unwrap();
+    let Some(Ok(SubscriptionMessage::Event(shown))) = all.next().await else { panic!("no event") };
+    assert_eq!(shown.original().unwrap().data, blank);
+
+    // Whoever followed the user's own stream hears that the user was erased, and not only that it was ended.
+    store.tombstone(&bob, ExpectedState::Any).await.unwrap();
+    let end = async {
+        loop {
+            match own.next().await {
+                Some(Ok(_)) => {}
+                end => return end,
+            }
+        }
+    };
+    assert!(matches!(end.await, Some(Err(Error::Erased(_)))));
+    let page = store.read_all(ReadAll::backwards(1)).await.unwrap();
+    let last = page.events[0].original().unwrap();
+    assert_eq!(last.event_type.as_str(), EventType::STREAM_DELETED, "the end is told as an end");
+    assert!(last.data.is_empty());
 }
 
 #[tokio::test]

@@ -194,6 +194,12 @@ impl KeyStore for FileKeyStore {
         Ok(keys.collect())
     }
 
+    async fn erased(&self) -> Result<Vec<String>, KeyStoreError> {
+        let entries = self.0.entries();
+        let erased = entries.iter().filter(|(_, entry)| **entry == Entry::Erased);
+        Ok(erased.map(|(user_id, _)| user_id.clone()).collect())
+    }
+
     async fn replace(&self, keys: Vec<(String, WrappedKey)>) -> Result<(), KeyStoreError> {
         self.change(move |inner, state| {
             let mut entries = inner.entries().clone();
@@ -335,6 +341,7 @@ mod tests {
         assert_eq!(store.find("bob").await.unwrap(), Some(Entry::Erased));
         assert_eq!(store.find("eve").await.unwrap(), Some(Entry::Key(key("3"))));
         assert_eq!(store.find("al").await.unwrap(), None);
+        assert_eq!(store.erased().await.unwrap(), ["bob"]);
         let again = vec![("eve".to_owned(), key("5")), ("bob".to_owned(), key("6"))];
         store.replace(again).await.unwrap();
         assert_eq!(store.keys().await.unwrap(), [("eve".to_owned(), key("5"))]);

@@ -24,7 +24,7 @@ use event_store::{EventStore, IdSource};
 use ledger::{KeyEvent, Ledger, Noted};
 use ring::{KEY_BYTES, RingKey, Secret};
 pub use settle::Settled;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use zeroize::Zeroizing;
 
 /// How many bytes a nonce has.
@@ -177,6 +177,27 @@ impl Keys {
             return Ok(true);
         }
         Ok(self.noted(user_id).await? == Some(Noted::Erased))
+    }
+
+    /// Whether anything is known of a user: a key, or that the user was erased.
+    ///
+    /// # Errors
+    /// What the stores answer.
+    pub async fn knows(&self, user_id: &str) -> Result<bool, KeysError> {
+        Ok(self.store.find(user_id).await?.is_some() || self.noted(user_id).await?.is_some())
+    }
+
+    /// All users who were erased, by the key store or by the log: either may be an older copy.
+    ///
+    /// # Errors
+    /// What the stores answer.
+    pub async fn erased(&self) -> Result<BTreeSet<String>, KeysError> {
+        let mut erased = BTreeSet::from_iter(self.store.erased().await?);
+        if let Some(ledger) = &self.ledger {
+            let noted = ledger.all().await?.into_iter();
+            erased.extend(noted.filter(|(_, noted)| *noted == Noted::Erased).map(|(user_id, _)| user_id));
+        }
+        Ok(erased)
     }
 
     /// Destroys a user's key for good. Whether there was one.

@@ -39,15 +39,14 @@ impl Keys {
         }
         let mut settled = Settled::default();
         for (user_id, noted) in &noted {
-            match (noted, self.store.find(user_id).await?) {
-                (Noted::Erased, None | Some(Entry::Key(_))) => {
-                    self.store.erase(user_id).await?;
-                    settled.erased_again += 1;
-                }
-                // The end came before it was written.
-                (Noted::Key(_), Some(Entry::Erased)) => _ = self.erase(user_id).await?,
-                _ => {}
+            if *noted == Noted::Erased && self.store.find(user_id).await? != Some(Entry::Erased) {
+                self.store.erase(user_id).await?;
+                settled.erased_again += 1;
             }
+        }
+        // The end came before it was written, or the log is an older copy that says nothing of it.
+        for user_id in self.store.erased().await? {
+            self.erase(&user_id).await?;
         }
         let kept = self.store.keys().await?;
         let is_noted = |user: &str| noted.binary_search_by(|(noted, _)| noted.as_str().cmp(user)).is_ok();

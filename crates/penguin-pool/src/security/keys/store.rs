@@ -59,6 +59,9 @@ pub trait KeyStore: Send + Sync + std::fmt::Debug + 'static {
     /// All keys, by user.
     async fn keys(&self) -> Result<Vec<(String, WrappedKey)>, KeyStoreError>;
 
+    /// All users who were erased.
+    async fn erased(&self) -> Result<Vec<String>, KeyStoreError>;
+
     /// Puts other wrappings in the place of those that are there: all or none. Users that were erased meanwhile stay
     /// so.
     async fn replace(&self, keys: Vec<(String, WrappedKey)>) -> Result<(), KeyStoreError>;

@@ -148,7 +148,13 @@ async fn keys_from_before_the_log_named_them_are_named_and_an_end_that_came_betw
     kept.erase("u7").await.unwrap();
     let keys = keys_for(&kept, &events, 3).await;
     keys.settle().await.unwrap();
+    kept.erase("unheard-of").await.unwrap();
+    let keys = keys_for(&kept, &events, 3).await;
+    assert_eq!(keys.erased().await.unwrap(), ["u7", "unheard-of"].map(str::to_owned).into());
+    keys.settle().await.unwrap();
     let empty = keys_for(&FileKeyStore::in_memory(), &events, 4).await;
+    assert_eq!(empty.erased().await.unwrap(), ["u7", "unheard-of"].map(str::to_owned).into());
+    assert!(empty.knows("u7").await.unwrap() && !empty.knows("nobody").await.unwrap());
     assert!(empty.is_erased("u7").await.unwrap());
     assert_eq!(empty.lost().await.unwrap().len(), 1_199);
 }
