@@ -233,7 +233,8 @@ pub struct UserDataDto {
     #[garde(skip)]
     #[schemars(with = "SingleData")]
     pub data: JsonObject,
-    /// Whether everybody may read it. As before unless said, and at first not.
+    /// Whether everybody may read it. As before unless said, and at first not. Where it becomes public, what is written from
+    /// then on is: what was written before stays private.
     #[garde(skip)]
     pub is_public: Option<bool>,
 }
@@ -246,7 +247,8 @@ pub struct LoanDto {
     #[garde(skip)]
     #[schemars(with = "UserLoan")]
     pub data: JsonObject,
-    /// Whether everybody may read it. As before unless said, and at first not.
+    /// Whether everybody may read it. As before unless said, and at first not. Where it becomes public, what is written from
+    /// then on is: what was written before stays private.
     #[garde(skip)]
     pub is_public: Option<bool>,
 }
@@ -259,7 +261,8 @@ pub struct OfferDto {
     #[garde(skip)]
     #[schemars(with = "UserOffer")]
     pub data: JsonObject,
-    /// Whether everybody may read it. As before unless said, and at first not.
+    /// Whether everybody may read it. As before unless said, and at first not. Where it becomes public, what is written from
+    /// then on is: what was written before stays private.
     #[garde(skip)]
     pub is_public: Option<bool>,
 }
@@ -284,7 +287,8 @@ pub struct UserDataPatchDto {
     /// The change of the data.
     #[garde(skip)]
     pub data: Option<JsonObject>,
-    /// Whether everybody may read it.
+    /// Whether everybody may read it. Where it becomes public, what is written from then on is: what was written before stays
+    /// private.
     #[garde(skip)]
     pub is_public: Option<bool>,
 }
@@ -327,7 +331,7 @@ pub struct UserData {
     /// The data, all of it, as it was written.
     #[schemars(with = "AnyUserData")]
     pub data: JsonObject,
-    /// Whether everybody may read it.
+    /// Whether everybody could read it when it was written. Permissions that the stream was given since stand in the stream.
     pub is_public: bool,
     /// Its revision: in quotes it is the `ETag`.
     pub revision: u64,

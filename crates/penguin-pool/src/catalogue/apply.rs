@@ -31,11 +31,27 @@ pub(super) struct Touched<'e> {
     pub(super) was: Option<(BTreeSet<Facet>, Timestamp)>,
     pub(super) audience_was: i64,
     pub(super) bytes_were: i64,
+    pub(super) past_was: Past,
+    pub(super) kept_from_was: Revision,
     /// The batch's own events, with the running sum before each.
     new: Vec<(&'e RecordedEvent, i64)>,
-    metadata_changed: bool,
+    pub(super) metadata_changed: bool,
     /// By how much its events grew in number, by type.
     pub(super) types: BTreeMap<i64, i64>,
+}
+
+/// What is hidden of a stream from those who are no insiders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Past {
+    pub(super) until: Option<Revision>,
+    pub(super) insiders: i64,
+    pub(super) bytes: i64,
+}
+
+impl Past {
+    pub(super) fn of(stream: &Stream) -> Self {
+        Self { until: stream.public_from, insiders: stream.insiders, bytes: stream.past_bytes }
+    }
 }
 
 /// A batch on its way into the database.
@@ -103,6 +119,8 @@ impl<'e> Batch<'_, 'e> {
                 was: stream.facets(),
                 audience_was: stream.audience,
                 bytes_were: stream.bytes_end - stream.kept_before,
+                past_was: Past::of(&stream),
+                kept_from_was: stream.kept_from,
                 stream,
                 new: Vec::new(),
                 metadata_changed: false,
@@ -180,8 +198,9 @@ impl<'e> Batch<'_, 'e> {
         let mut forgotten = false;
         for touched in &mut all {
             let stream = &mut touched.stream;
-            if stream.audience == audience::UNKNOWN || touched.metadata_changed || stream.tombstoned {
-                stream.audience = self.audience(stream.audience_keys())?;
+            let changed = touched.metadata_changed || stream.tombstoned || stream.is_marked();
+            if stream.audience == audience::UNKNOWN || changed {
+                self.judge(stream)?;
             }
             if touched.stream.is_forgotten() {
                 touched.stream.forget(self.db)?;
@@ -209,7 +228,10 @@ impl<'e> Batch<'_, 'e> {
         let mut floor = stream.floor().min(i64::MAX as u64);
         if stream.metadata.max_age.is_some() {
             // What is young enough stays; of the others there are few, as they go with each new event.
-            let young = stream.readable(self.db, self.now)?.first.map_or(i64::MAX as u64, |(first, _)| first);
+            let young = stream
+                .readable(self.db, 0, stream.oldest(self.now))?
+                .first
+                .map_or(i64::MAX as u64, |(first, _)| first);
             floor = floor.max(young);
         }
         if stream.kept == 0 || stream.kept_from >= floor {
@@ -294,6 +316,26 @@ impl<'e> Batch<'_, 'e> {
         self.db
             .prepare_cached("INSERT INTO event_text (rowid, text) VALUES (?, ?)")?
             .execute(params![position, content::words(&event.data)])?;
+        Ok(())
+    }
+
+    /// Decides who finds a stream, and who sees its past.
+    fn judge(&mut self, stream: &mut Stream) -> Result<()> {
+        let audiences = stream.audiences();
+        stream.audience = self.audience(audiences.found_by)?;
+        (stream.public_from, stream.insiders, stream.past_bytes) = (None, audience::NOBODY, 0);
+        if let Some((from, insiders)) = audiences.past {
+            stream.public_from = Some(from);
+            stream.insiders = self.audience(insiders)?;
+            let sql =
+                "SELECT bytes_before FROM event WHERE stream = ? AND revision >= ? ORDER BY revision LIMIT 1";
+            let end: Option<i64> = self
+                .db
+                .prepare_cached(sql)?
+                .query_row(params![stream.id, from], |row| row.get(0))
+                .optional()?;
+            stream.past_bytes = (end.unwrap_or(stream.bytes_end) - stream.kept_before).max(0);
+        }
         Ok(())
     }
 

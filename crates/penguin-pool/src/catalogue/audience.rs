@@ -4,6 +4,9 @@
 //! [`audience`](crate::security::permission::audience)). There are about as many audiences as users, and most callers
 //! belong to a few of them. As no stream belongs to two, what a caller may find is a sum over audiences: lists and
 //! counters are kept for each, and nobody's answer depends on what they may not find.
+//!
+//! Of a user's stream that became public, everybody sees what was written from then on. What was written before, its *past*,
+//! belongs to an audience of its own, the *insiders*: events of the past are counted for those, and found by them alone.
 
 use super::Result;
 use crate::security::{Caller, permission};
@@ -41,6 +44,13 @@ impl View {
         let keys = self.0.as_ref()?;
         let sql = format!("{column} IN (SELECT audience FROM reader WHERE key IN ({}))", marks(keys.len()));
         Some((sql, keys.iter().cloned().map(Value::from).collect()))
+    }
+
+    /// The condition on an event `e` of a stream `s` that it is not of a past that is not shown, and its values; nothing
+    /// where everything may be seen.
+    pub(super) fn not_of_the_past(&self) -> Option<(String, Vec<Value>)> {
+        let (insider, keys) = self.condition("s.insiders")?;
+        Some((format!("(s.public_from IS NULL OR e.revision >= s.public_from OR {insider})"), keys))
     }
 
     /// The audiences that the caller belongs to; nothing where everything may be seen.

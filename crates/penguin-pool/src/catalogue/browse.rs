@@ -146,12 +146,15 @@ struct Lists {
     view: Option<View>,
     /// An event type and the time of day, if there are streams of which all events of that type have aged away.
     aged: Option<[Value; 2]>,
+    /// The condition that a stream is none of which only the past, which who asks may not see, has events of the type; and
+    /// its values, if there are such streams.
+    past: Option<(String, Vec<Value>)>,
 }
 
 impl Lists {
     /// Whether every stream of the first lists is wanted.
     fn are_whole(&self) -> bool {
-        self.others.is_empty() && self.view.is_none() && self.aged.is_none()
+        self.others.is_empty() && self.view.is_none() && self.aged.is_none() && self.past.is_none()
     }
 }
 
@@ -169,10 +172,14 @@ fn lists(plan: &Plan, db: &Connection, now: Timestamp) -> Result<Option<Lists>> 
         Some(kind) => aged(db, kind, now)?,
         None => None,
     };
+    let past = match &plan.event_type {
+        Some(kind) => past(db, &plan.view, kind)?,
+        None => None,
+    };
     let ids = |lists: &[(u64, i64)]| lists.iter().map(|(_, id)| *id).collect::<Vec<_>>();
     let Some(audiences) = plan.view.audiences(db)? else {
         let (first, others) = of_facets.split_at(1);
-        return Ok(Some(Lists { first: ids(first), others: ids(others), view: None, aged }));
+        return Ok(Some(Lists { first: ids(first), others: ids(others), view: None, aged, past }));
     };
     let mut of_audiences = Vec::new();
     let merged = audiences.len() <= MERGED;
@@ -187,10 +194,10 @@ fn lists(plan: &Plan, db: &Connection, now: Timestamp) -> Result<Option<Lists>> 
     let is_all = matches!(&plan.facets[..], [facet] if facet.kind == Kind::All);
     Ok(Some(if merged && (is_all || found < of_facets[0].0) {
         let others = if is_all { Vec::new() } else { ids(&of_facets) };
-        Lists { first: ids(&of_audiences), others, view: None, aged }
+        Lists { first: ids(&of_audiences), others, view: None, aged, past }
     } else {
         let (first, others) = of_facets.split_at(1);
-        Lists { first: ids(first), others: ids(others), view: Some(plan.view.clone()), aged }
+        Lists { first: ids(first), others: ids(others), view: Some(plan.view.clone()), aged, past }
     }))
 }
 
@@ -228,9 +235,26 @@ fn aged(db: &Connection, event_type: &str, now: Timestamp) -> Result<Option<[Val
     Ok(any.then_some(values))
 }
 
+/// Whether the lists know streams for this type that are not to be told by it: see [`Lists::past`].
+fn past(db: &Connection, view: &View, event_type: &str) -> Result<Option<(String, Vec<Value>)>> {
+    let Some((insider, keys)) = view.condition("s.insiders") else { return Ok(None) };
+    let sql = format!(
+        "SELECT t.stream FROM event_type k
+         CROSS JOIN stream_type t INDEXED BY type_of_the_past ON t.type = k.id AND t.past = t.events
+         CROSS JOIN stream s ON s.id = t.stream
+         WHERE k.name = ? AND NOT {insider}"
+    );
+    let mut values = vec![event_type.to_owned().into()];
+    values.extend(keys);
+    let any = db.prepare_cached(&sql)?.exists(params_from_iter(&values))?;
+    Ok(any.then_some((format!("p.stream NOT IN ({sql})"), values)))
+}
+
 /// How many streams there are on all pages.
 fn count(plan: &Plan, db: &Connection, lists: &Lists, deadline: &Deadline) -> Result<u64> {
-    if let ([first], None, None, [None, None]) = (&lists.first[..], &lists.view, &lists.aged, plan.created) {
+    if let ([first], None, None, None, [None, None]) =
+        (&lists.first[..], &lists.view, &lists.aged, &lists.past, plan.created)
+    {
         let looked_up = LOOKUP * blocks::count(db, *first, &plan.range)? * lists.others.len() as u64;
         let mut walked = 0;
         for list in lists.first.iter().chain(&lists.others) {
@@ -326,6 +350,10 @@ fn query(columns: &str, plan: &Plan, lists: &Lists, range: &Range) -> (String, V
         let _ = write!(sql, " AND p.stream NOT IN ({AGED})");
         values.extend(aged.iter().cloned());
     }
+    if let Some((shown, of)) = &lists.past {
+        let _ = write!(sql, " AND {shown}");
+        values.extend(of.iter().cloned());
+    }
     (sql, values)
 }
 
@@ -380,6 +408,7 @@ fn page(plan: &Plan, db: &Connection, mut ids: Vec<i64>, total: u64, now: Timest
     if has_more {
         ids.pop();
     }
+    let audiences = plan.view.audiences(db)?;
     let mut streams = Vec::with_capacity(ids.len());
     let mut bytes = 0;
     for id in ids {
@@ -389,7 +418,7 @@ fn page(plan: &Plan, db: &Connection, mut ids: Vec<i64>, total: u64, now: Timest
                 has_more = true;
                 break;
             }
-            streams.push(stream.show(db, now)?);
+            streams.push(stream.show(db, audiences.as_deref(), now)?);
         }
     }
     let last = streams.last().filter(|_| has_more);

@@ -2,14 +2,14 @@
 
 use super::{
     Result,
-    apply::{Batch, Touched},
+    apply::{Batch, Past, Touched},
     audience::{EVERYTHING, NOBODY},
     blocks::Change,
     state::{Class, Facet, Kind, Stream},
 };
 use models::UserStream;
 use rusqlite::{OptionalExtension as _, params};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is counted by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,14 @@ pub(super) const BYTES: &str = "bytes";
 /// Streams that are listed, of each audience; and of them the active ones.
 pub(super) const STREAMS: &str = "streams";
 pub(super) const ACTIVE: &str = "active";
+
+/// How many events of a type a stream had and has, and how many of them were and are of its past.
+struct Counted {
+    was: i64,
+    is: i64,
+    hid: i64,
+    hides: i64,
+}
 
 impl<'e> Batch<'_, 'e> {
     /// Brings the lists and the counters up to what the stream has become.
@@ -65,7 +73,10 @@ impl<'e> Batch<'_, 'e> {
         // A deleted stream keeps no events, so its types are counted in the class in which they came.
         let class = if stream.name.is_system() { Class::SystemLive } else { Class::Live };
         let mut types: Vec<(i64, i64)> = touched.types.iter().map(|(kind, by)| (*kind, *by)).collect();
-        if moved && !stream.name.is_metastream() {
+        let (past_was, past) = (touched.past_was, Past::of(stream));
+        let hidden = self.past(touched)?;
+        let past_moved = hidden.is_some() || past_was.insiders != past.insiders;
+        if (moved || past_moved) && !stream.name.is_metastream() {
             let sql = "SELECT type FROM stream_type WHERE stream = ?";
             let mut known = self.db.prepare_cached(sql)?;
             let known = known.query_map([stream.id], |row| row.get::<_, i64>(0))?;
@@ -77,7 +88,8 @@ impl<'e> Batch<'_, 'e> {
             }
         }
         for (kind, by) in types {
-            let (was, is) = self.count_type(stream, kind, by)?;
+            let hides = hidden.as_ref().map(|hidden| hidden.get(&kind).copied().unwrap_or(0));
+            let Counted { was, is, hid, hides } = self.count_type(stream, kind, by, hides)?;
             if stream.name.is_metastream() {
                 continue;
             }
@@ -87,7 +99,11 @@ impl<'e> Batch<'_, 'e> {
                 put(facet, created.filter(|_| is > 0));
             }
             if class == Class::Live {
-                let mut count = |counter, name: &str| self.shift(counter, name, (from, was), (to, is));
+                let (insiders_were, insiders) = (past_was.insiders, past.insiders);
+                let mut count = |counter, name: &str| {
+                    self.shift(counter, name, (from, was - hid), (to, is - hides));
+                    self.shift(counter, name, (insiders_were, hid), (insiders, hides));
+                };
                 count(Counter::EventsOfType, &value);
                 if let Some(category) = stream.name.category() {
                     count(Counter::EventsOfCategory, category);
@@ -97,7 +113,9 @@ impl<'e> Batch<'_, 'e> {
         }
         if class == Class::Live {
             let bytes = stream.bytes_end - stream.kept_before;
-            self.shift(Counter::Sum, BYTES, (from, touched.bytes_were), (to, bytes));
+            let shown = (to, bytes - past.bytes);
+            self.shift(Counter::Sum, BYTES, (from, touched.bytes_were - past_was.bytes), shown);
+            self.shift(Counter::Sum, BYTES, (past_was.insiders, past_was.bytes), (past.insiders, past.bytes));
         }
         let has = |facets: &BTreeSet<Facet>, kind| {
             i64::from(facets.iter().any(|facet| facet.class == Class::Live && facet.kind == kind))
@@ -112,24 +130,45 @@ impl<'e> Batch<'_, 'e> {
         Ok(())
     }
 
-    /// Changes how many events of a type a stream has, and answers how many it had and has.
-    fn count_type(&self, stream: &Stream, kind: i64, by: i64) -> Result<(i64, i64)> {
-        let was: i64 = self
+    /// How many events of each type are in a stream's past; nothing where that is as it was.
+    fn past(&self, touched: &Touched<'e>) -> Result<Option<BTreeMap<i64, i64>>> {
+        let (was, is) = (touched.past_was.until, touched.stream.public_from);
+        let truncated = is.is_some_and(|until| {
+            touched.kept_from_was < until && touched.kept_from_was != touched.stream.kept_from
+        });
+        // New events are never of the past: what is public from a later one on has none yet.
+        if was == is && !truncated && !(is.is_some() && touched.metadata_changed) {
+            return Ok(None);
+        }
+        let Some(until) = is else { return Ok(Some(BTreeMap::new())) };
+        let sql = "SELECT type, count(*) FROM event WHERE stream = ? AND revision < ? GROUP BY type";
+        let mut types = self.db.prepare_cached(sql)?;
+        let types =
+            types.query_map(params![touched.stream.id, until], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(Some(types.collect::<rusqlite::Result<_>>()?))
+    }
+
+    /// Changes how many events of a type a stream has, and how many of them are of its past where that is said.
+    fn count_type(&self, stream: &Stream, kind: i64, by: i64, hides: Option<i64>) -> Result<Counted> {
+        let (was, hid): (i64, i64) = self
             .db
-            .prepare_cached("SELECT events FROM stream_type WHERE stream = ? AND type = ?")?
-            .query_row(params![stream.id, kind], |row| row.get(0))
+            .prepare_cached("SELECT events, past FROM stream_type WHERE stream = ? AND type = ?")?
+            .query_row(params![stream.id, kind], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?
-            .unwrap_or(0);
+            .unwrap_or_default();
+        let hides = hides.unwrap_or(hid);
         if by != 0 && was + by == 0 {
             self.db
                 .prepare_cached("DELETE FROM stream_type WHERE stream = ? AND type = ?")?
                 .execute(params![stream.id, kind])?;
-        } else if by != 0 {
+        } else if by != 0 || hides != hid {
             self.db
-                .prepare_cached("INSERT OR REPLACE INTO stream_type (stream, type, events) VALUES (?, ?, ?)")?
-                .execute(params![stream.id, kind, was + by])?;
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO stream_type (stream, type, events, past) VALUES (?, ?, ?, ?)",
+                )?
+                .execute(params![stream.id, kind, was + by, hides])?;
         }
-        Ok((was, was + by))
+        Ok(Counted { was, is: was + by, hid, hides })
     }
 
     fn type_name(&self, kind: i64) -> Result<String> {

@@ -260,10 +260,20 @@ impl Catalogue {
     /// # Errors
     /// [`CatalogueError::Database`] alone.
     pub async fn stream(&self, name: &StreamName) -> Result<Option<CatalogueStream>> {
-        let (name, now) = (name.clone(), self.0.clock.now());
+        self.stream_as_seen(&View::everything(), name).await
+    }
+
+    /// The same, and what is told of its events is of those that `view` may see.
+    ///
+    /// # Errors
+    /// As [`Catalogue::stream`].
+    pub async fn stream_as_seen(&self, view: &View, name: &StreamName) -> Result<Option<CatalogueStream>> {
+        let (view, name, now) = (view.clone(), name.clone(), self.0.clock.now());
         let query = move |db: &rusqlite::Connection, _: &_| {
             let stream = state::Stream::by_name(db, name.as_str())?;
-            stream.filter(|stream| stream.exists()).map(|stream| stream.show(db, now)).transpose()
+            let audiences = view.audiences(db)?;
+            let shown = stream.filter(|stream| stream.exists());
+            shown.map(|stream| stream.show(db, audiences.as_deref(), now)).transpose()
         };
         self.0.database.read(self.0.query_time, "try again", query).await
     }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 /// Counted up with every change of the tables, or of what is put into them: a file of another version is rebuilt.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// Numbers are revisions, positions and ticks of 100 ns as the port gives them. What each table is for:
 /// - `stream`: one row a stream that was ever written to, or has metadata.
@@ -18,7 +18,8 @@ const VERSION: i64 = 4;
 /// - `posting`: for each facet (`all`, a tag, an owner, …) the streams that have it, in the order of their names.
 /// - `block`: how many postings stand between two names. Totals and offsets are sums over these (see `blocks`).
 /// - `counter`: sums over all streams (audience 0), and over those of each audience.
-/// - `audience`, `reader`: who finds which streams (see `audience`).
+/// - `audience`, `reader`: who finds which streams (see `audience`). A stream's events below `public_from`, its past, are
+///   its `insiders`' alone: `past_bytes` are their bytes, and `past` their number in `stream_type`.
 const TABLES: &str = "
 CREATE TABLE about (
     one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, store BLOB,
@@ -30,7 +31,8 @@ CREATE TABLE stream (
     last INTEGER, kept_from INTEGER NOT NULL, kept INTEGER NOT NULL,
     bytes_end INTEGER NOT NULL, kept_before INTEGER NOT NULL, tombstoned INTEGER NOT NULL,
     metadata TEXT, metadata_revision INTEGER, metadata_at INTEGER, max_age INTEGER,
-    first_at INTEGER, last_at INTEGER, audience INTEGER NOT NULL
+    first_at INTEGER, last_at INTEGER, audience INTEGER NOT NULL,
+    public_from INTEGER, insiders INTEGER NOT NULL, past_bytes INTEGER NOT NULL
 );
 CREATE INDEX stream_aging ON stream (max_age) WHERE max_age IS NOT NULL;
 CREATE TABLE event_type (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -44,8 +46,10 @@ CREATE TABLE event_data (position INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE VIRTUAL TABLE event_text USING fts5 (text, content = '');
 INSERT INTO event_text (event_text, rank) VALUES ('secure-delete', 1);
 CREATE TABLE stream_type (
-    stream INTEGER NOT NULL, type INTEGER NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (stream, type)
+    stream INTEGER NOT NULL, type INTEGER NOT NULL, events INTEGER NOT NULL, past INTEGER NOT NULL,
+    PRIMARY KEY (stream, type)
 ) WITHOUT ROWID;
+CREATE INDEX type_of_the_past ON stream_type (type) WHERE past = events;
 CREATE TABLE facet (
     id INTEGER PRIMARY KEY, class INTEGER NOT NULL, kind INTEGER NOT NULL, value TEXT NOT NULL,
     total INTEGER NOT NULL, head INTEGER NOT NULL, UNIQUE (class, kind, value)

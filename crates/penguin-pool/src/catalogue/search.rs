@@ -165,6 +165,11 @@ impl<'p> Scan<'p> {
             wheres.push_str(&visible);
             values.extend(keys);
         }
+        if let Some((shown, keys)) = plan.view.not_of_the_past() {
+            wheres.push_str(" AND ");
+            wheres.push_str(&shown);
+            values.extend(keys);
+        }
         let mut from = format!("event e{index}");
         let mut order = if plan.stream.is_some() { "e.revision" } else { "e.position" };
         if let Some(words) = &plan.words {

@@ -66,10 +66,25 @@ pub(super) struct Stream {
     pub(super) last_at: Option<Timestamp>,
     /// Who finds it.
     pub(super) audience: i64,
+    /// From where on those see it who are no insiders; nothing where it has no past that is hidden from anybody.
+    pub(super) public_from: Option<Revision>,
+    /// Who sees its past.
+    pub(super) insiders: i64,
+    /// The bytes of its past.
+    pub(super) past_bytes: i64,
+}
+
+/// Who finds a stream and sees what of it, as keys of callers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Audiences {
+    pub(super) found_by: BTreeSet<String>,
+    /// From where on they see it, and who sees all of it.
+    pub(super) past: Option<(Revision, BTreeSet<String>)>,
 }
 
 const COLUMNS: &str = "id, name, last, kept_from, kept, bytes_end, kept_before, tombstoned, metadata, \
-                       metadata_revision, metadata_at, first_at, last_at, audience";
+                       metadata_revision, metadata_at, first_at, last_at, audience, \
+                       public_from, insiders, past_bytes";
 
 impl Stream {
     pub(super) fn new(id: i64, name: StreamName) -> Self {
@@ -89,6 +104,9 @@ impl Stream {
             first_at: None,
             last_at: None,
             audience: UNKNOWN,
+            public_from: None,
+            insiders: NOBODY,
+            past_bytes: 0,
         }
     }
 
@@ -127,6 +145,9 @@ impl Stream {
             first_at: moment(11)?,
             last_at: moment(12)?,
             audience: row.get(13)?,
+            public_from: row.get(14)?,
+            insiders: row.get(15)?,
+            past_bytes: row.get(16)?,
         })
     }
 
@@ -134,10 +155,10 @@ impl Stream {
         let ticks = |at: Option<Timestamp>| at.map(Timestamp::ticks);
         // An upsert and not a replace, which would first delete the row from every index.
         let sql = format!(
-            "INSERT INTO stream ({COLUMNS}, max_age) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+            "INSERT INTO stream ({COLUMNS}, max_age) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
              ON CONFLICT (id) DO UPDATE SET last = ?3, kept_from = ?4, kept = ?5, bytes_end = ?6, kept_before = ?7,
              tombstoned = ?8, metadata = ?9, metadata_revision = ?10, metadata_at = ?11, first_at = ?12, last_at = ?13,
-             audience = ?14, max_age = ?15"
+             audience = ?14, public_from = ?15, insiders = ?16, past_bytes = ?17, max_age = ?18"
         );
         db.prepare_cached(&sql)?.execute(params![
             self.id,
@@ -154,6 +175,9 @@ impl Stream {
             ticks(self.first_at),
             ticks(self.last_at),
             self.audience,
+            self.public_from,
+            self.insiders,
+            self.past_bytes,
             self.max_age_ticks(),
         ])?;
         Ok(())
@@ -195,12 +219,30 @@ impl Stream {
         self.metadata.max_age.map_or(Timestamp::from_ticks(i64::MIN), |age| now.minus(age))
     }
 
-    /// The keys that let callers find it. What was ended for good has none.
-    pub(super) fn audience_keys(&self) -> BTreeSet<String> {
+    /// Whether its metadata says that it is public from a revision on.
+    pub(super) fn is_marked(&self) -> bool {
+        permission::public_from(&self.name, &self.metadata).is_some()
+    }
+
+    /// Who finds it and sees what of it. What was ended for good nobody does.
+    pub(super) fn audiences(&self) -> Audiences {
         if self.tombstoned {
-            return BTreeSet::new();
+            return Audiences::default();
         }
-        permission::audience(&self.name, self.metadata.acl.as_ref())
+        let acl = self.metadata.acl.as_ref();
+        let found_by = permission::audience(&self.name, acl);
+        let from = permission::public_from(&self.name, &self.metadata).filter(|from| *from > 0);
+        match from.filter(|_| permission::are_everybodys(&found_by)) {
+            None => Audiences { found_by, past: None },
+            Some(from) => {
+                let insiders = permission::insider_keys(&self.name, acl);
+                if self.last.is_some_and(|last| last >= from) {
+                    Audiences { found_by, past: Some((from, insiders)) }
+                } else {
+                    Audiences { found_by: insiders, past: None }
+                }
+            }
+        }
     }
 
     fn is_deleted(&self) -> bool {
@@ -259,9 +301,20 @@ impl Stream {
         Some((facets, self.created_at(&description)))
     }
 
-    /// The stream as it is shown, at a time of day.
-    pub(super) fn show(self, db: &Connection, now: Timestamp) -> Result<CatalogueStream> {
-        let readable = self.readable(db, now)?;
+    /// The first revision that may be shown to whoever belongs to these audiences; nothing stands for all of them.
+    pub(super) fn shown_from(&self, audiences: Option<&[i64]>) -> Revision {
+        let hidden = audiences.is_some_and(|of| !of.contains(&self.insiders));
+        self.public_from.filter(|_| hidden).unwrap_or(0)
+    }
+
+    /// The stream as it is shown to whoever belongs to these audiences, at a time of day.
+    pub(super) fn show(
+        self,
+        db: &Connection,
+        audiences: Option<&[i64]>,
+        now: Timestamp,
+    ) -> Result<CatalogueStream> {
+        let readable = self.readable(db, self.shown_from(audiences), self.oldest(now))?;
         let description = StreamDescription::read(&self.metadata.custom);
         let created_at = self.created_at(&description);
         let updated = description.updated().map(moment);
@@ -284,8 +337,8 @@ impl Stream {
         })
     }
 
-    /// What can be read of it at a time of day.
-    pub(super) fn readable(&self, db: &Connection, now: Timestamp) -> Result<Readable> {
+    /// What can be read of it from a revision and a moment on.
+    pub(super) fn readable(&self, db: &Connection, from: Revision, young: Timestamp) -> Result<Readable> {
         let Some(last) = self.last.filter(|_| self.kept > 0) else { return Ok(Readable::default()) };
         let mut at = db.prepare_cached(
             "SELECT revision, created, bytes_before FROM event WHERE stream = ? AND revision >= ? ORDER BY revision LIMIT 1",
@@ -297,9 +350,8 @@ impl Stream {
                 })
                 .optional()?)
         };
-        let Some(oldest) = event_from(self.kept_from)? else { return Ok(Readable::default()) };
+        let Some(oldest) = event_from(self.kept_from.max(from))? else { return Ok(Readable::default()) };
         let mut first = oldest;
-        let young = self.oldest(now);
         if oldest.1 < young {
             // `created` never goes backwards, so the first young event is found by halving.
             let (mut from, mut to) = (oldest.0 + 1, last + 1);
@@ -316,7 +368,7 @@ impl Stream {
             }
         }
         Ok(Readable {
-            events: self.kept - (first.0 - oldest.0),
+            events: self.kept - (first.0 - self.kept_from),
             bytes: (self.bytes_end - first.2).try_into().unwrap_or(0),
             first: Some((first.0, first.1)),
         })

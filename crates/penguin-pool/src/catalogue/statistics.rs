@@ -36,17 +36,19 @@ pub(super) fn statistics(db: &Connection, view: &View, now: Timestamp) -> Result
         events_per_type: counted.by_name(db, Counter::EventsOfType)?,
         events_per_category: counted.by_name(db, Counter::EventsOfCategory)?,
     };
-    without_aged(db, view, now, &mut statistics)?;
+    without_aged(db, view, audiences.as_deref(), now, &mut statistics)?;
     Ok(statistics)
 }
 
 /// When the newest event that may be found was written.
 fn newest(db: &Connection, view: &View, now: Timestamp) -> Result<Option<Timestamp>> {
     let Some((visible, mut values)) = view.condition("s.audience") else { return Ok(None) };
+    let (shown, keys) = view.not_of_the_past().unwrap_or_else(|| ("true".to_owned(), Vec::new()));
+    values.extend(keys);
     values.push(now.ticks().into());
     let sql = format!(
         "SELECT e.created FROM event e NOT INDEXED CROSS JOIN stream s ON s.id = e.stream
-         WHERE e.type > 0 AND {visible} AND (s.max_age IS NULL OR e.created >= ? - s.max_age)
+         WHERE e.type > 0 AND {visible} AND {shown} AND (s.max_age IS NULL OR e.created >= ? - s.max_age)
          ORDER BY e.position DESC LIMIT 1"
     );
     let created: Option<i64> =
@@ -93,7 +95,13 @@ impl Counted {
 }
 
 /// The counters know nothing of `$maxAge`: what has aged away is taken off now.
-fn without_aged(db: &Connection, view: &View, now: Timestamp, statistics: &mut Statistics) -> Result<()> {
+fn without_aged(
+    db: &Connection,
+    view: &View,
+    audiences: Option<&[i64]>,
+    now: Timestamp,
+    statistics: &mut Statistics,
+) -> Result<()> {
     let (visible, values) = view.condition("audience").unwrap_or_else(|| ("true".to_owned(), Vec::new()));
     let sql = format!("SELECT id FROM stream WHERE max_age IS NOT NULL AND {visible}");
     let mut aging = db.prepare_cached(&sql)?;
@@ -104,22 +112,23 @@ fn without_aged(db: &Connection, view: &View, now: Timestamp, statistics: &mut S
         if stream.name.is_system() || stream.kept == 0 {
             continue;
         }
-        let readable = stream.readable(db, now)?;
-        let gone = stream.kept - readable.events;
+        let from = stream.shown_from(audiences);
+        let kept = stream.readable(db, from, Timestamp::from_ticks(i64::MIN))?;
+        let readable = stream.readable(db, from, stream.oldest(now))?;
+        let gone = kept.events - readable.events;
         if gone == 0 {
             continue;
         }
-        let kept_bytes = u64::try_from(stream.bytes_end - stream.kept_before).unwrap_or(0);
         statistics.total_events = statistics.total_events.saturating_sub(gone);
-        statistics.storage_used = statistics.storage_used.saturating_sub(kept_bytes - readable.bytes);
+        statistics.storage_used = statistics.storage_used.saturating_sub(kept.bytes - readable.bytes);
         if let Some(category) = stream.name.category() {
             take_off(&mut statistics.events_per_category, category, gone);
         }
         let sql = "SELECT t.name, count(*) FROM event e JOIN event_type t ON t.id = e.type
-                   WHERE e.stream = ? AND e.revision < ? GROUP BY e.type";
+                   WHERE e.stream = ? AND e.revision >= ? AND e.revision < ? GROUP BY e.type";
         let first = readable.first.map_or(i64::MAX as u64, |(revision, _)| revision);
         let mut types = db.prepare_cached(sql)?;
-        let mut types = types.query(params![stream.id, first])?;
+        let mut types = types.query(params![stream.id, from, first])?;
         while let Some(row) = types.next()? {
             take_off(&mut statistics.events_per_type, &row.get::<_, String>(0)?, row.get(1)?);
         }

@@ -8,7 +8,7 @@ use crate::{
         Calls, Limiter, headers,
         rate_limit::{self, caller, caller_behind},
     },
-    security::{self, Admitted, Caller, Gate, Identity, Refused, Right, Standing},
+    security::{self, Admitted, Caller, Gate, Identity, Refused, Standing},
     server::{self, Crowd, Spoken, Tls},
 };
 use axum::{
@@ -210,7 +210,8 @@ impl kurrentdb_protocol::Gate for Entrance {
         let from = from(visitor, &self.proxies);
         let admitted = self.admit_within(None, None, &visitor.credentials, from).await;
         let Admitted { caller, .. } = admitted.map_err(|refused| Refusal::Entrance(denial(&refused)))?;
-        let right = self.gate.require(&caller, stream, Right::Read);
+        // A group reads the stream whole, whoever its consumers are.
+        let right = self.gate.require_whole(&caller, stream);
         Origin::at(from).around(right).await.map_err(Refusal::Store)
     }
 

@@ -4,18 +4,21 @@
 //! at once, on every engine and however many processes write, which no cache could promise. Who may do everything gets the store
 //! itself and pays nothing.
 //!
+//! Of a user's stream that became public, those who read it as everybody may see what was written from then on
+//! (see [`sees_from`]).
+//!
 //! What may not be read is left out of `$all`, of followed links and of the streams that the system derives. A stream
 //! that was ended for good has no `$acl` any more: what is left of it in `$all` is the administrators'.
 
 use super::{
     Caller,
-    permission::{Right, allows, is_users},
+    permission::{Right, allows, is_users, sees_from},
 };
 use event_store::{
-    Acl, AllPage, Appended, AppendedMany, Capabilities, Deleted, Error, ErrorCode, EventStore, ExpectedState,
-    NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent, ResolvedEvent, Result, StoreId,
-    StoreState, StoreStatistics, StreamInfo, StreamName, StreamPage, StreamWrite, SubscribeAll,
-    SubscribeStream, Subscription, VersionedMetadata,
+    AllPage, Appended, AppendedMany, Capabilities, Deleted, Direction, Error, ErrorCode, EventStore,
+    ExpectedState, NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent, ResolvedEvent, Result,
+    Revision, StoreId, StoreState, StoreStatistics, StreamInfo, StreamName, StreamPage, StreamWrite,
+    SubscribeAll, SubscribeStream, Subscription, VersionedMetadata,
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::{
@@ -41,8 +44,8 @@ pub(super) struct Authorized {
 
 /// What is known of a stream's permissions.
 enum Standing {
-    /// What its metadata says of them.
-    Acl(Option<Acl>),
+    /// What its metadata says.
+    Found(Box<VersionedMetadata>),
     /// It was ended for good, and its metadata with it.
     Ended,
 }
@@ -57,40 +60,55 @@ impl Authorized {
     /// Reading a user's stream is refused as if it were not there. Without an `$acl` only its user may read it, so the same
     /// is done, and answered, where it is really not there.
     pub(super) async fn require(&self, stream: &StreamName, right: Right) -> Result<()> {
-        let acl = match self.standing(stream).await? {
-            Standing::Acl(acl) => acl,
+        let found = match self.standing(stream).await? {
+            Standing::Found(found) => found,
             // Who could read it by its name hears from the store that it was ended.
-            Standing::Ended => None,
+            Standing::Ended => Box::default(),
         };
-        if allows(&self.caller, stream, acl.as_ref(), right) { Ok(()) } else { Err(refused(stream, right)) }
+        let acl = found.metadata.acl.as_ref();
+        if allows(&self.caller, stream, acl, right) { Ok(()) } else { Err(refused(stream, right)) }
     }
 
-    /// Judges again what was just read: it may have been written after the right to it was taken back, which was after the
-    /// first look.
-    async fn still(&self, stream: &StreamName) -> Result<()> {
-        self.require(stream, Right::Read).await
+    /// From which revision on the caller may see a stream's events. It is asked before and after they are read: they may
+    /// have been written after the right to it was taken back, which was after the first look.
+    async fn sees_from(&self, stream: &StreamName) -> Result<Revision> {
+        let found = match self.standing(stream).await? {
+            Standing::Found(found) => found,
+            Standing::Ended => Box::default(),
+        };
+        let from = sees_from(&self.caller, stream, &found).ok_or_else(|| refused(stream, Right::Read))?;
+        // Of a metastream the newest event is all that there is.
+        Ok(if stream.is_metastream() { 0 } else { from })
+    }
+
+    /// Refuses to whom a stream is shown from a later event than the first on.
+    pub(super) async fn require_whole(&self, stream: &StreamName) -> Result<()> {
+        match self.sees_from(stream).await? {
+            0 => Ok(()),
+            _ => Err(refused(stream, Right::Read)),
+        }
     }
 
     async fn standing(&self, stream: &StreamName) -> Result<Standing> {
         let described = stream.original().unwrap_or_else(|| stream.clone());
         if described.is_metastream() {
-            return Ok(Standing::Acl(None));
+            return Ok(Standing::Found(Box::default()));
         }
         match self.store.metadata(&described).await {
-            Ok(found) => Ok(Standing::Acl(found.metadata.acl)),
+            Ok(found) => Ok(Standing::Found(Box::new(found))),
             Err(error) if is_end(&error) => Ok(Standing::Ended),
             Err(error) => Err(error),
         }
     }
 
-    /// Which of these streams' events may be shown.
-    async fn readable(&self, streams: HashSet<StreamName>) -> Result<HashMap<StreamName, bool>> {
+    /// From which revision on the events of each of these streams may be shown; nothing where none may.
+    async fn visible(&self, streams: HashSet<StreamName>) -> Result<HashMap<StreamName, Option<Revision>>> {
         let looked_up = stream::iter(streams).map(|stream| async move {
-            let may = match self.standing(&stream).await? {
-                Standing::Acl(acl) => allows(&self.caller, &stream, acl.as_ref(), Right::Read),
-                Standing::Ended => false,
+            let from = match self.standing(&stream).await? {
+                Standing::Found(found) => sees_from(&self.caller, &stream, &found),
+                Standing::Ended => None,
             };
-            Ok::<_, Error>((stream, may))
+            Ok::<_, Error>((stream, from))
         });
         looked_up.buffer_unordered(LOOKUPS).try_collect().await
     }
@@ -98,12 +116,14 @@ impl Authorized {
     /// Hides where links lead to what may not be read: the target of a link that was followed, and in streams that the
     /// system derives the link itself.
     async fn hide_targets(&self, events: Vec<ResolvedEvent>) -> Result<Vec<ResolvedEvent>> {
-        let targets: HashSet<_> = events.iter().filter_map(target).collect();
+        let targets: HashSet<_> = events.iter().filter_map(target).map(|(_, stream)| stream).collect();
         if targets.is_empty() {
             return Ok(events);
         }
-        let readable = self.readable(targets).await?;
-        let hidden = |event: &ResolvedEvent| target(event).is_some_and(|t| readable.get(&t) != Some(&true));
+        let visible = self.visible(targets).await?;
+        let hidden = |event: &ResolvedEvent| {
+            target(event).is_some_and(|(revision, stream)| !is_among(&visible, &stream, revision))
+        };
         let shown = events.into_iter().filter_map(|event| {
             if !hidden(&event) {
                 return Some(event);
@@ -117,16 +137,35 @@ impl Authorized {
     /// The events of `$all` that may be read.
     async fn leave_out(&self, events: Vec<ResolvedEvent>) -> Result<Vec<ResolvedEvent>> {
         let streams = events.iter().filter_map(|e| Some(e.original()?.stream.clone())).collect();
-        let readable = self.readable(streams).await?;
-        let may = |e: &ResolvedEvent| e.original().is_some_and(|e| readable.get(&e.stream) == Some(&true));
+        let visible = self.visible(streams).await?;
+        let may = |e: &ResolvedEvent| e.original().is_some_and(|e| is_among(&visible, &e.stream, e.revision));
         self.hide_targets(events.into_iter().filter(may).collect()).await
     }
 }
 
-/// The stream that a link leads to, whether it was followed or not.
-fn target(event: &ResolvedEvent) -> Option<StreamName> {
+/// Whether an event is among what may be shown of its stream.
+fn is_among(
+    visible: &HashMap<StreamName, Option<Revision>>,
+    stream: &StreamName,
+    revision: Revision,
+) -> bool {
+    visible.get(stream).copied().flatten().is_some_and(|from| revision >= from)
+}
+
+/// Where a link leads, whether it was followed or not.
+fn target(event: &ResolvedEvent) -> Option<(Revision, StreamName)> {
     let record: &RecordedEvent = event.original()?;
-    record.link_target().map(|(_, stream)| stream)
+    record.link_target()
+}
+
+/// Where reading forwards begins where nothing before a revision is shown. What was truncated is passed over the same way.
+fn clipped(read: ReadStream, first: Revision) -> ReadStream {
+    let from = match read.from {
+        ReadFrom::Start => ReadFrom::At(first),
+        ReadFrom::At(at) | ReadFrom::Past(at) if at < first => ReadFrom::At(first),
+        from => from,
+    };
+    if read.direction == Direction::Forwards { ReadStream { from, ..read } } else { read }
 }
 
 /// Whether the system itself writes the stream, of links to what others wrote.
@@ -222,10 +261,16 @@ impl EventStore for Authorized {
     }
 
     async fn read_stream(&self, stream: &StreamName, read: ReadStream) -> Result<StreamPage> {
-        self.require(stream, Right::Read).await?;
-        let page = self.store.read_stream(stream, read).await?;
-        if !page.events.is_empty() {
-            self.still(stream).await?;
+        let first = self.sees_from(stream).await?;
+        let mut page =
+            self.store.read_stream(stream, if first == 0 { read } else { clipped(read, first) }).await?;
+        let first = if page.events.is_empty() { first } else { self.sees_from(stream).await? };
+        if first > page.last_revision {
+            return Err(refused(stream, Right::Read));
+        }
+        if first > 0 {
+            page.events.retain(|e| e.original().is_some_and(|e| e.revision >= first));
+            page.next = page.next.filter(|next| *next >= first);
         }
         Ok(StreamPage { events: self.hide_targets(page.events).await?, ..page })
     }
@@ -248,10 +293,16 @@ impl EventStore for Authorized {
     }
 
     async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo> {
-        self.require(stream, Right::Read).await?;
+        self.sees_from(stream).await?;
         let info = self.store.stream_info(stream).await?;
-        self.still(stream).await?;
-        Ok(info)
+        let from = self.sees_from(stream).await?;
+        if from > info.last_revision {
+            return Err(refused(stream, Right::Read));
+        }
+        let Some(hidden) = info.first_revision.and_then(|first| from.checked_sub(first)) else {
+            return Ok(info);
+        };
+        Ok(StreamInfo { first_revision: Some(from), events: info.events.saturating_sub(hidden), ..info })
     }
 
     async fn subscribe_stream(&self, stream: &StreamName, options: SubscribeStream) -> Result<Subscription> {

@@ -1,8 +1,10 @@
 //! The bound store against a plain walk over everything that the store holds.
 
 use super::*;
-use crate::security::Gate;
-use event_store::{EventFilter, StreamMetadata, SubscriptionMessage, TOMBSTONE_REVISION, contract::Model};
+use crate::security::{Gate, permission};
+use event_store::{
+    Acl, EventFilter, StreamMetadata, SubscriptionMessage, TOMBSTONE_REVISION, contract::Model,
+};
 use futures::FutureExt as _;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -45,15 +47,21 @@ impl World {
         appended.position.unwrap()
     }
 
-    async fn link(&mut self, stream: &str, target: &str) {
-        let link = NewEvent::link(self.id(), &name(target), 0);
+    async fn link(&mut self, stream: &str, target: &str, event: Revision) {
+        let link = NewEvent::link(self.id(), &name(target), event);
         self.store.append(&name(stream), ExpectedState::Any, vec![link]).await.unwrap();
     }
 
     async fn open_to(&mut self, stream: &str, readers: &[&str]) {
+        self.open_from(stream, readers, None).await;
+    }
+
+    /// Opens it to these, and to those who read it as everybody may from a revision on.
+    async fn open_from(&mut self, stream: &str, readers: &[&str], from: Option<Revision>) {
         let read = Some(readers.iter().map(|r| (*r).to_owned()).collect());
         let acl = Some(Acl { read, ..Acl::default() });
-        let metadata = StreamMetadata { acl, ..StreamMetadata::default() };
+        let custom = from.map(|from| (permission::PUBLIC_FROM.to_owned(), from.into())).into_iter().collect();
+        let metadata = StreamMetadata { acl, custom, ..StreamMetadata::default() };
         let id = self.id();
         self.store.set_metadata(&name(stream), ExpectedState::Any, &metadata, id).await.unwrap();
     }
@@ -67,35 +75,66 @@ impl World {
         let page = self.store.read_all(ReadAll::forwards(10_000)).await.unwrap();
         assert_eq!(page.next, None);
         let events: Vec<_> = page.events.into_iter().filter_map(|e| e.event).collect();
-        let mut acls = HashMap::new();
+        let mut described = HashMap::new();
         for event in events.iter().filter(|e| e.stream.is_metastream()) {
-            acls.insert(event.stream.original().unwrap(), StreamMetadata::from_json(&event.data).acl);
+            let metadata = StreamMetadata::from_json(&event.data);
+            described.insert(event.stream.original().unwrap(), (event.revision, metadata));
         }
         let ended = events.iter().filter(|e| e.revision == TOMBSTONE_REVISION).map(|e| e.stream.clone());
-        Everything { ended: ended.collect(), acls, events }
+        Everything { ended: ended.collect(), described, events }
     }
 }
 
 struct Everything {
     events: Vec<RecordedEvent>,
-    acls: HashMap<StreamName, Option<Acl>>,
+    described: HashMap<StreamName, (Revision, StreamMetadata)>,
     ended: HashSet<StreamName>,
 }
 
 impl Everything {
     fn may(&self, caller: &Caller, stream: &StreamName) -> bool {
         let described = stream.original().unwrap_or_else(|| stream.clone());
-        let acl = self.acls.get(&described).and_then(Option::as_ref);
+        let acl = self.described.get(&described).and_then(|(_, metadata)| metadata.acl.as_ref());
         !self.ended.contains(&described) && allows(caller, stream, acl, Right::Read)
+    }
+
+    /// Whether they may see the event of this revision: where a stream is public from a revision on, who is neither named
+    /// nor the user sees no older one, and no older metadata.
+    fn shows(&self, caller: &Caller, stream: &StreamName, revision: Revision) -> bool {
+        let described = stream.original().unwrap_or_else(|| stream.clone());
+        let Some((newest, metadata)) = self.described.get(&described) else {
+            return self.may(caller, stream);
+        };
+        let from = metadata.custom.get("publicFrom").and_then(serde_json::Value::as_u64);
+        let from = from.filter(|_| described.as_str().starts_with("user-"));
+        let own = described.as_str().starts_with(&format!("user-{}-", caller.id()));
+        let named = metadata.acl.as_ref().and_then(|acl| acl.read.as_ref()).is_some_and(|names| {
+            let roles = caller.roles().iter().map(|role| format!("role:{role}"));
+            roles.chain([caller.id().to_owned()]).any(|name| names.contains(&name))
+        });
+        let from = match from {
+            Some(_) if own || named => 0,
+            Some(_) if stream.is_metastream() => *newest,
+            Some(from) => from,
+            None => 0,
+        };
+        self.may(caller, stream) && revision >= from
+    }
+
+    /// The same of an event that is read in its stream: one that the system derives has no links to what they may not see.
+    fn shows_in(&self, caller: &Caller, stream: &StreamName, event: &RecordedEvent) -> bool {
+        let link = event.link_target().filter(|_| is_derived(stream));
+        self.shows(caller, stream, event.revision) && link.is_none_or(|(at, to)| self.shows(caller, &to, at))
     }
 
     /// What the caller may see of `$all`, each as it stands there: its position, and the stream of what a link leads to.
     fn visible(&self, caller: &Caller) -> Vec<(Position, Option<StreamName>)> {
         let mut visible = Vec::new();
-        for event in self.events.iter().filter(|e| self.may(caller, &e.stream)) {
-            let target = event.link_target().map(|(_, stream)| stream);
-            let hidden = target.as_ref().is_some_and(|target| !self.may(caller, target));
+        for event in self.events.iter().filter(|e| self.shows(caller, &e.stream, e.revision)) {
+            let target = event.link_target();
+            let hidden = target.as_ref().is_some_and(|(at, target)| !self.shows(caller, target, *at));
             if !(hidden && event.stream.as_str().starts_with("$bc-")) {
+                let target = target.map(|(_, stream)| stream);
                 let target =
                     target.filter(|target| !hidden && self.events.iter().any(|e| e.stream == *target));
                 visible.push((event.position, target));
@@ -146,19 +185,22 @@ fn events(messages: &[Result<SubscriptionMessage>]) -> Vec<ResolvedEvent> {
 #[derive(Debug, Clone)]
 enum Step {
     Append(usize),
-    Link(usize, usize),
-    Open(usize, Vec<&'static str>),
+    Link(usize, usize, Revision),
+    Open(usize, Vec<&'static str>, Option<Revision>),
     Delete(usize),
     End(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let stream = || 0..STREAMS.len();
+    let from = || proptest::option::of(0..6_u64);
     let reader = proptest::sample::select(&["amy", "bob", "$all", "role:librarian", "$admins"][..]);
     prop_oneof![
         6 => stream().prop_map(Step::Append),
-        2 => (stream(), stream()).prop_map(|(from, to)| Step::Link(from, to)),
-        4 => (stream(), proptest::collection::vec(reader, 0..3)).prop_map(|(stream, to)| Step::Open(stream, to)),
+        2 => (stream(), stream(), 0..4_u64).prop_map(|(from, to, at)| Step::Link(from, to, at)),
+        2 => (stream(), proptest::collection::vec(reader, 0..3), from())
+            .prop_map(|(stream, to, from)| Step::Open(stream, to, from)),
+        2 => (2..4_usize, from()).prop_map(|(stream, from)| Step::Open(stream, vec!["$all"], from)),
         1 => stream().prop_map(Step::Delete),
         1 => stream().prop_map(Step::End),
     ]
@@ -172,8 +214,12 @@ async fn carry_out(world: &mut World, step: Step) {
     };
     match step {
         Step::Append(at) if lives(world, at).await => _ = world.append(STREAMS[at]).await,
-        Step::Link(at, to) if lives(world, at).await => world.link(STREAMS[at], STREAMS[to]).await,
-        Step::Open(at, readers) if lives(world, at).await => world.open_to(STREAMS[at], &readers).await,
+        Step::Link(at, to, event) if lives(world, at).await => {
+            world.link(STREAMS[at], STREAMS[to], event).await;
+        }
+        Step::Open(at, readers, from) if lives(world, at).await => {
+            world.open_from(STREAMS[at], &readers, from).await;
+        }
         Step::Delete(at) => _ = world.store.delete(&name(STREAMS[at]), ExpectedState::Any).await,
         Step::End(at) => _ = world.store.tombstone(&name(STREAMS[at]), ExpectedState::Any).await,
         _ => {}
@@ -212,26 +258,82 @@ proptest! {
                 assert_eq!(page.iter().map(seen).collect::<Vec<_>>(), visible, "{caller:?} reads");
                 for stream in STREAMS.iter().flat_map(|s| [(*s).to_owned(), format!("$${s}")]) {
                     let stream = name(&stream);
-                    let may = everything.may(&caller, &stream);
-                    let read = ReadStream { resolve_links: true, ..ReadStream::forwards(1000) };
-                    if let Ok(page) = store.read_stream(&stream, read).await {
-                        assert!(may, "{caller:?} reads {stream}");
-                        for event in page.events.iter().filter_map(|e| e.event.as_ref()) {
-                            assert!(everything.may(&caller, &event.stream), "{caller:?} reads {event:?}");
-                        }
-                    }
+                    check_pages(&world, &everything, &caller, &stream, limit).await;
                     let options = SubscribeStream { resolve_links: true, ..SubscribeStream::default() };
                     if let Ok(subscription) = store.subscribe_stream(&stream, options).await {
-                        for event in events(&followed(subscription).await).iter().filter_map(|e| e.event.as_ref()) {
-                            assert!(everything.may(&caller, &event.stream), "{caller:?} follows {event:?}");
+                        let brought = events(&followed(subscription).await);
+                        for event in brought.iter().filter_map(|e| e.event.as_ref()) {
+                            let shows = everything.shows(&caller, &event.stream, event.revision);
+                            assert!(shows, "{caller:?} follows {event:?}");
                         }
-                    }
-                    if store.stream_info(&stream).await.is_ok() {
-                        assert!(may, "{caller:?} asks about {stream}");
+                        let brought: Vec<_> = brought.iter().map(|e| e.original().unwrap().revision).collect();
+                        let own = world.store.subscribe_stream(&stream, options).await.unwrap();
+                        let own = events(&followed(own).await);
+                        let own = own.iter().map(|e| e.original().unwrap());
+                        let shown = own.filter(|e| everything.shows_in(&caller, &stream, e)).map(|e| e.revision);
+                        if !everything.ended.contains(&stream) {
+                            assert_eq!(brought, shown.collect::<Vec<_>>(), "{caller:?} follows {stream}");
+                        }
                     }
                 }
             }
         });
+    }
+}
+
+/// What can be read of a stream, page by page in both directions and all at once, is what the store's own pages hold as far
+/// as the caller may see it; and what is told of it is of that.
+async fn check_pages(
+    world: &World,
+    everything: &Everything,
+    caller: &Caller,
+    stream: &StreamName,
+    limit: usize,
+) {
+    let store = world.bound(caller);
+    let own = world.store.read_stream(stream, ReadStream::forwards(1000)).await;
+    let hidden = |last: Revision| !stream.is_metastream() && !everything.shows(caller, stream, last);
+    let Some(own) = own.ok().filter(|page| everything.may(caller, stream) && !hidden(page.last_revision))
+    else {
+        assert!(store.read_stream(stream, ReadStream::forwards(1)).await.is_err(), "{caller:?} {stream}");
+        assert!(store.stream_info(stream).await.is_err(), "{caller:?} {stream}");
+        return;
+    };
+    let revisions = |page: &StreamPage| -> Vec<Revision> {
+        page.events.iter().map(|e| e.original().unwrap().revision).collect()
+    };
+    let derived = is_derived(stream);
+    let mut expected: Vec<_> = own.events.iter().map(|e| e.original().unwrap().clone()).collect();
+    expected.retain(|e| everything.shows_in(caller, stream, e));
+    let mut expected: Vec<_> = expected.iter().map(|e| e.revision).collect();
+    if !derived {
+        let info = store.stream_info(stream).await.unwrap();
+        assert_eq!((info.first_revision, info.events), (expected.first().copied(), expected.len() as u64));
+        // Backwards from the start: the very first event, if that can be read.
+        let oldest = ReadStream::backwards(3).from(ReadFrom::Start);
+        let oldest = store.read_stream(stream, oldest).await.unwrap();
+        let first = expected.first().copied().filter(|first| *first == 0);
+        assert_eq!((revisions(&oldest), oldest.next), (first.into_iter().collect(), None));
+    }
+    for read in [ReadStream::forwards(limit), ReadStream::backwards(limit)] {
+        let mut read = ReadStream { resolve_links: true, ..read };
+        let mut found = Vec::new();
+        for _ in 0..1000 {
+            let page = store.read_stream(stream, read).await.unwrap();
+            for event in page.events.iter().filter_map(|e| e.event.as_ref()) {
+                let shows = everything.shows(caller, &event.stream, event.revision);
+                assert!(shows, "{caller:?} reads {event:?}");
+            }
+            found.extend(revisions(&page));
+            let Some(next) = page.next else { break };
+            assert!(
+                everything.shows(caller, stream, next) || stream.is_metastream(),
+                "{caller:?} {stream} {next}"
+            );
+            read.from = ReadFrom::At(next);
+        }
+        assert_eq!(found, expected, "{caller:?} reads {stream}");
+        expected.reverse();
     }
 }
 

@@ -239,6 +239,16 @@ impl Gate {
         allowed
     }
 
+    /// The same for reading a stream whole, from its first event on: for what goes through all of it with the service's own
+    /// eyes.
+    ///
+    /// # Errors
+    /// As [`Gate::require`].
+    pub async fn require_whole(&self, caller: &Caller, stream: &StreamName) -> event_store::Result<()> {
+        self.require(caller, stream, Right::Read).await?;
+        if caller.is_admin() { Ok(()) } else { self.authorized(caller).require_whole(stream).await }
+    }
+
     /// Answers a caller from what the service itself knows of streams, and writes down that it did, and what came of it.
     ///
     /// # Errors

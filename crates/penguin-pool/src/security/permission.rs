@@ -11,12 +11,15 @@
 //! | `service-uptime-…`, `system-…`, `connection-test`, `$…` | nobody |
 //! | any other | everybody who said who they are |
 //!
+//! A user's stream that became public is public from a revision on, which its metadata says ([`PUBLIC_FROM`]): see
+//! [`sees_from`].
+//!
 //! Administrators and the service itself may do everything. A name in an `$acl` is a user's id; `role:x` is a role, and so
 //! is a name that begins with `$`, as KurrentDB's groups do; `$all` and `*` are everybody. Those who did not say who they
 //! are have only what `$all` may read.
 
 use super::Caller;
-use event_store::{Acl, StreamName};
+use event_store::{Acl, Revision, StreamMetadata, StreamName, VersionedMetadata};
 use models::UserStream;
 use std::collections::BTreeSet;
 
@@ -126,6 +129,79 @@ pub fn allows(caller: &Caller, stream: &StreamName, acl: Option<&Acl>, right: Ri
 pub fn is_users(stream: &StreamName) -> bool {
     let name = stream.as_str();
     UserStream::split(name.strip_prefix("$$").unwrap_or(name)).is_some()
+}
+
+/// The free key in the metadata of a user's stream that says from which revision on it is public. Who reads the stream only
+/// because everybody may sees nothing of what was written before.
+pub const PUBLIC_FROM: &str = "publicFrom";
+
+/// From which revision on a user's stream is public, if its metadata says so. Where no revision stands there, nothing of
+/// it is.
+#[must_use]
+pub fn public_from(stream: &StreamName, metadata: &StreamMetadata) -> Option<Revision> {
+    let said = metadata.custom.get(PUBLIC_FROM).filter(|_| is_users(stream))?;
+    Some(said.as_u64().unwrap_or(Revision::MAX))
+}
+
+/// Whether an `$acl` lets everybody read a stream's events.
+#[must_use]
+pub fn is_open(acl: Option<&Acl>) -> bool {
+    acl.and_then(|acl| acl.read.as_deref()).is_some_and(names_everybody)
+}
+
+/// Whether everybody is among these names.
+#[must_use]
+pub fn names_everybody(names: &[String]) -> bool {
+    names.iter().any(|name| Principal::of(name) == Some(Principal::Everybody))
+}
+
+/// From which revision on `caller` may see a stream's events; nothing if they may see none. `found` is its metadata, or the
+/// metadata of the stream that it is the metastream of.
+///
+/// Who has the right to read a user's stream only as everybody has it sees it from [`public_from`] on, and of its metadata
+/// what holds now: what was said of it before may be of the time when it was private.
+#[must_use]
+pub fn sees_from(caller: &Caller, stream: &StreamName, found: &VersionedMetadata) -> Option<Revision> {
+    let acl = found.metadata.acl.as_ref();
+    if !allows(caller, stream, acl, Right::Read) {
+        return None;
+    }
+    let original = stream.original();
+    let (described, right) = match &original {
+        Some(original) => (original, Right::MetaRead),
+        None => (stream, Right::Read),
+    };
+    let Some(mark) = public_from(described, &found.metadata) else { return Some(0) };
+    if caller.is_admin() || insiders(described, acl, right).any(|insider| insider.is(caller, right)) {
+        return Some(0);
+    }
+    Some(if original.is_some() { found.revision.unwrap_or(0) } else { mark })
+}
+
+/// Those who have a right on a user's stream not only because everybody has it: who is named, and the user.
+fn insiders<'a>(
+    stream: &'a StreamName,
+    acl: Option<&'a Acl>,
+    right: Right,
+) -> impl Iterator<Item = Principal<'a>> {
+    let named = match granted(stream, acl, right) {
+        Granted::To(names) => names,
+        Granted::Default(_) => &[],
+    };
+    let user = UserStream::split(stream.as_str()).map(|of| Principal::User(of.user_id));
+    named.iter().filter_map(|n| Principal::of(n)).filter(|p| *p != Principal::Everybody).chain(user)
+}
+
+/// The keys of those who see a user's stream whole where everybody sees it from a revision on (see [`sees_from`]).
+#[must_use]
+pub fn insider_keys(stream: &StreamName, acl: Option<&Acl>) -> BTreeSet<String> {
+    insiders(stream, acl, Right::Read).map(Principal::key).collect()
+}
+
+/// Whether everybody is among those that keys mean.
+#[must_use]
+pub fn are_everybodys(keys: &BTreeSet<String>) -> bool {
+    keys.contains(EVERYBODY)
 }
 
 /// Who may find a stream, as keys of which one must be among the caller's [`keys`]: those who may read its events and its

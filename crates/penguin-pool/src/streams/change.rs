@@ -4,7 +4,10 @@ use super::{
     Streams, StreamsError, metadata, name, view, writable,
     write::{ATTEMPTS, expected, permissions},
 };
-use crate::security::{BoundStore, Caller, Right};
+use crate::security::{
+    BoundStore, Caller, Right,
+    permission::{PUBLIC_FROM, is_open, public_from},
+};
 use event_store::{Error, ExpectedState, ReadStream, SOFT_DELETED, StreamMetadata, StreamName, Timestamp};
 use garde::Validate as _;
 use models::{
@@ -71,7 +74,12 @@ impl Streams {
         };
         description.write(&mut metadata.custom);
         if let Some(given) = dto.permissions.clone() {
+            let was_open = is_open(metadata.acl.as_ref());
             metadata.acl = Some(view::acl(&permissions(given, &before.permissions)));
+            // What is opened by hand is open whole.
+            if !(was_open && is_open(metadata.acl.as_ref())) {
+                public_from_nowhere(name, &mut metadata);
+            }
         }
         metadata
     }
@@ -118,7 +126,7 @@ impl Streams {
     }
 
     /// Sets a stream's metadata: what the store obeys and the free keys are replaced. What says whose the stream is and
-    /// what it is for (its description, `$acl`, and `$tb`, below which events stay hidden) keeps its value where nothing
+    /// what it is for (its description, `$acl`, from where on it is public, and `$tb`, below which events stay hidden) keeps its value where nothing
     /// else is given, and `version` counts on by itself.
     ///
     /// # Errors
@@ -134,6 +142,12 @@ impl Streams {
         let name = writable(stream)?;
         self.gate.require(caller, &name, Right::MetaWrite).await?;
         let given = checked(map)?;
+        if public_from(&name, &given).is_some_and(|from| from > SOFT_DELETED) {
+            return Err(StreamsError::Invalid {
+                path: PUBLIC_FROM.into(),
+                message: "must be a revision".into(),
+            });
+        }
         let mut attempts = ATTEMPTS;
         loop {
             let current = metadata(&store, &name).await?;
@@ -188,11 +202,27 @@ impl Streams {
             status: said.status.or(kept.status),
         };
         description.write(&mut given.custom);
-        StreamMetadata {
+        let was_open = is_open(before.acl.as_ref());
+        let kept = public_from(name, &before).filter(|_| was_open && !given.custom.contains_key(PUBLIC_FROM));
+        if let Some(from) = kept {
+            _ = given.custom.insert(PUBLIC_FROM.to_owned(), from.into());
+        }
+        let mut set = StreamMetadata {
             acl: given.acl.or(before.acl),
             truncate_before: given.truncate_before.or(before.truncate_before),
             ..given
+        };
+        if !is_open(set.acl.as_ref()) {
+            public_from_nowhere(name, &mut set);
         }
+        set
+    }
+}
+
+/// What is not public, or is public whole, is public from no revision on.
+fn public_from_nowhere(name: &StreamName, set: &mut StreamMetadata) {
+    if public_from(name, set).is_some() {
+        _ = set.custom.shift_remove(PUBLIC_FROM);
     }
 }
 

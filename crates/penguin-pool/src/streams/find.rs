@@ -80,7 +80,7 @@ impl Streams {
         let name = name(stream)?;
         let event_count = store.stream_info(&name).await?.events;
         let stale = self.is_stale(&store).await?;
-        let known = self.catalogue.stream(&name).await?;
+        let known = self.catalogue.stream_as_seen(&View::of(caller), &name).await?;
         let metadata = if name.is_metastream() {
             event_store::StreamMetadata::default()
         } else {

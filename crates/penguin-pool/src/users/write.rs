@@ -2,11 +2,15 @@
 
 use super::{Place, Result, Users, UsersError, check, merge, read};
 use crate::{
-    security::{BoundStore, Caller, Right},
+    security::{
+        BoundStore, Caller, Right,
+        permission::{PUBLIC_FROM, is_open, names_everybody, public_from},
+    },
     streams,
 };
 use event_store::{
-    Acl, Error, ExpectedState, NewEvent, Revision, StreamMetadata, StreamName, StreamWrite, VersionedMetadata,
+    Acl, Appended, Error, ExpectedState, NewEvent, Revision, SOFT_DELETED, StreamMetadata, StreamName,
+    StreamWrite, VersionedMetadata,
 };
 use models::{
     DateTime, JsonObject, StreamCreated, StreamDescription, StreamStatus, UserData, UserDataCategory,
@@ -40,7 +44,42 @@ struct Found {
     metadata: VersionedMetadata,
     /// The revision of the last event; nothing where there is no stream, or it was deleted.
     last: Option<Revision>,
+    /// The revision that the next event will have.
+    next: Revision,
     data: Option<UserData>,
+}
+
+/// Who may read a user's stream, by what its metadata says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Visibility {
+    /// Those who are named.
+    Private,
+    /// Everybody.
+    Public,
+    /// Everybody, from a revision on that was never written: it was to become public, which did not come to its end.
+    Opening,
+}
+
+impl Found {
+    fn visibility(&self, name: &StreamName) -> Visibility {
+        let metadata = &self.metadata.metadata;
+        if !is_open(metadata.acl.as_ref()) {
+            Visibility::Private
+        } else if public_from(name, metadata).is_some_and(|from| from >= self.next) {
+            Visibility::Opening
+        } else {
+            Visibility::Public
+        }
+    }
+
+    /// Whether the data is public where nobody says anything else.
+    fn is_public(&self, name: &StreamName) -> bool {
+        match self.visibility(name) {
+            Visibility::Private => false,
+            Visibility::Public => true,
+            Visibility::Opening => self.data.as_ref().is_some_and(|data| data.is_public),
+        }
+    }
 }
 
 impl Users {
@@ -56,9 +95,8 @@ impl Users {
         expect: Expect<'_>,
     ) -> Result<UserData> {
         check::check(place.data_type, dto.data.get())?;
-        self.change(caller, place, expect, |found| {
-            let before = found.is_some_and(|found| found.is_public);
-            Ok((dto.data.clone(), dto.is_public.unwrap_or(before)))
+        self.change(caller, place, expect, |_, is_public| {
+            Ok((dto.data.clone(), dto.is_public.unwrap_or(is_public)))
         })
         .await
     }
@@ -75,9 +113,9 @@ impl Users {
         expect: Expect<'_>,
     ) -> Result<UserData> {
         let name = place.stream()?;
-        self.change(caller, place, expect, |found| {
+        self.change(caller, place, expect, |found, is_public| {
             let Some(found) = found else { return Err(Error::StreamNotFound(name.clone()).into()) };
-            let is_public = dto.is_public.unwrap_or(found.is_public);
+            let is_public = dto.is_public.unwrap_or(is_public);
             let Some(patch) = &dto.data else { return Ok((found.data.clone(), is_public)) };
             // What is larger than all that may come of it is not looked at.
             check::fits(patch.get())?;
@@ -113,13 +151,13 @@ impl Users {
         Ok(UserDataDeleted { deleted: true })
     }
 
-    /// Writes what `make` makes of what is there, and tries again when something came in between.
+    /// Writes what `make` makes of what is there, and of whether it is public; and tries again when something came in between.
     async fn change(
         &self,
         caller: &Caller,
         place: &Place,
         expect: Expect<'_>,
-        make: impl Fn(Option<&UserData>) -> Result<(JsonObject, bool)>,
+        make: impl Fn(Option<&UserData>, bool) -> Result<(JsonObject, bool)>,
     ) -> Result<UserData> {
         let store = self.store(caller);
         let name = place.stream()?;
@@ -132,7 +170,7 @@ impl Users {
             {
                 return Err(UsersError::Archived(name));
             }
-            let (data, is_public) = make(found.data.as_ref())?;
+            let (data, is_public) = make(found.data.as_ref(), found.is_public(&name))?;
             attempts -= 1;
             match self.write(&store, &name, place, found, data, is_public).await {
                 Err(Error::WrongExpectedRevision { .. }) if attempts > 0 => {}
@@ -163,7 +201,7 @@ impl Users {
             event_id: id.to_string(),
         };
         let mut events = Vec::with_capacity(2);
-        let metadata = described(place, &found, is_public, now);
+        let metadata = described(name, place, &found, is_public, now);
         if found.last.is_none() {
             let description =
                 metadata.as_ref().map(|m| StreamDescription::read(&m.custom)).unwrap_or_default();
@@ -179,13 +217,14 @@ impl Users {
         }
         events.push(event(id, UserDataUpdated::TYPE, serde_json::to_string(&updated)));
         let events = events.into_iter().collect::<event_store::Result<Vec<_>>>()?;
-        let expected = found.last.map_or(ExpectedState::NoStream, ExpectedState::Exact);
+        // Of one that was deleted too: from there on it may be public.
+        let expected = before(found.next);
         let write = StreamWrite { stream: name.clone(), expected, events };
-        let metadata = metadata.map(|metadata| {
-            let expected = found.metadata.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
-            (expected, metadata.to_event(self.ids.next_id()))
-        });
-        let revision = append(store, metadata, write).await?;
+        let expected = found.metadata.revision.map_or(ExpectedState::NoStream, ExpectedState::Exact);
+        let revision = match metadata {
+            None => last_of(store.append(&write.stream, write.expected, write.events).await?)?,
+            Some(metadata) => self.append(store, (expected, metadata), write).await?,
+        };
         Ok(UserData {
             user_id: updated.user_id,
             data_type: place.data_type,
@@ -197,24 +236,73 @@ impl Users {
             event_id: updated.event_id,
         })
     }
+
+    /// Metadata and events in one append where the store can.
+    ///
+    /// Else metadata first, so that a crash between leaves nothing that readers see and nothing open that is to be closed.
+    /// What becomes public is open in two steps: at first everybody may read it from nowhere on, and from the first of
+    /// these events on when they are written. So whoever writes at the same time, and takes it for private, is either
+    /// before these events, which are then refused, or finds that it is not private any more.
+    async fn append(
+        &self,
+        store: &BoundStore,
+        (expected, metadata): (ExpectedState, StreamMetadata),
+        write: StreamWrite,
+    ) -> event_store::Result<Revision> {
+        let Some(stream) = write.stream.metastream() else {
+            return Err(Error::InvalidArgument(format!("{} has no metadata", write.stream)));
+        };
+        let event = |metadata: &StreamMetadata| vec![metadata.to_event(self.ids.next_id())];
+        if store.capabilities().multi_stream_append {
+            let first = StreamWrite { stream, expected, events: event(&metadata) };
+            let mut appended = store.append_many(vec![first, write]).await?;
+            let unanswered = || Error::Internal("an append was not answered".into());
+            return last_of(appended.streams.pop().ok_or_else(unanswered)?);
+        }
+        let becomes_public = write.expected != ExpectedState::NoStream
+            && public_from(&write.stream, &metadata).is_some_and(|from| write.expected == before(from));
+        let mut first = metadata.clone();
+        if becomes_public {
+            _ = first.custom.insert(PUBLIC_FROM.to_owned(), SOFT_DELETED.into());
+        }
+        let described = last_of(store.append(&stream, expected, event(&first)).await?)?;
+        let revision = last_of(store.append(&write.stream, write.expected, write.events).await?)?;
+        if becomes_public {
+            store.append(&stream, ExpectedState::Exact(described), event(&metadata)).await?;
+        }
+        Ok(revision)
+    }
 }
 
-/// What is there now.
+/// What is there now. The events are looked at first: who writes after the last of them then knows what the metadata said
+/// when that was there.
 async fn look(store: &BoundStore, name: &StreamName) -> event_store::Result<Found> {
+    let found = read::newest(store, name).await;
     let mut metadata = streams::metadata(store, name).await?;
-    match read::newest(store, name).await {
-        Ok((last, data)) => Ok(Found { metadata, last: Some(last), data }),
+    match found {
+        Ok((last, data)) => Ok(Found { metadata, last: Some(last), next: last + 1, data }),
         Err(Error::StreamNotFound(_)) => {
+            let mut next = 0;
             if metadata.metadata.is_soft_deleted() {
                 // Of a deleted stream nothing but the line below its old events stays.
                 let last = store.append(name, ExpectedState::Any, Vec::new()).await?.last_revision;
-                let truncate_before = last.map(|last| last + 1);
+                next = last.map_or(0, |last| last + 1);
+                let truncate_before = Some(next).filter(|next| *next > 0);
                 metadata.metadata = StreamMetadata { truncate_before, ..StreamMetadata::default() };
             }
-            Ok(Found { metadata, last: None, data: None })
+            Ok(Found { metadata, last: None, next, data: None })
         }
         Err(error) => Err(error),
     }
+}
+
+fn before(revision: Revision) -> ExpectedState {
+    revision.checked_sub(1).map_or(ExpectedState::NoStream, ExpectedState::Exact)
+}
+
+fn last_of(appended: Appended) -> event_store::Result<Revision> {
+    let unplaced = || Error::Internal("the store did not say where it wrote an event".into());
+    appended.last_revision.ok_or_else(unplaced)
 }
 
 fn judge(name: &StreamName, expect: Expect<'_>, data: Option<&UserData>) -> event_store::Result<()> {
@@ -235,10 +323,23 @@ fn judge(name: &StreamName, expect: Expect<'_>, data: Option<&UserData>) -> even
 }
 
 /// The metadata that a user's stream is to have; nothing if it has it.
-fn described(place: &Place, found: &Found, is_public: bool, now: DateTime) -> Option<StreamMetadata> {
+fn described(
+    name: &StreamName,
+    place: &Place,
+    found: &Found,
+    is_public: bool,
+    now: DateTime,
+) -> Option<StreamMetadata> {
     let before = StreamDescription::read(&found.metadata.metadata.custom);
     let is_new = found.last.is_none() || before.version.is_none();
-    if !is_new && found.data.as_ref().is_some_and(|data| data.is_public == is_public) {
+    let acl = found.metadata.metadata.acl.as_ref();
+    let told_to_all = acl.and_then(|acl| acl.meta_read.as_deref()).is_some_and(names_everybody);
+    let (is_so, opens) = match found.visibility(name) {
+        Visibility::Private => (!is_public && !told_to_all, true),
+        Visibility::Public => (is_public, false),
+        Visibility::Opening => (false, true),
+    };
+    if !is_new && is_so {
         return None;
     }
     let mut metadata = found.metadata.metadata.clone();
@@ -269,6 +370,11 @@ fn described(place: &Place, found: &Found, is_public: bool, now: DateTime) -> Op
         description.tags = Some(others.chain([visibility(is_public).to_owned()]).collect());
     }
     description.write(&mut metadata.custom);
+    if !is_public {
+        _ = metadata.custom.shift_remove(PUBLIC_FROM);
+    } else if opens || found.last.is_none() {
+        _ = metadata.custom.insert(PUBLIC_FROM.to_owned(), found.next.into());
+    }
     let own = || Some(vec![user.to_owned()]);
     let read = if is_public { Some(vec!["$all".to_owned()]) } else { own() };
     let acl = metadata.acl.take().filter(|_| !is_new);
@@ -287,28 +393,4 @@ fn event(
     let data = data.map_err(|e| Error::Internal(format!("an event cannot be written as JSON: {e}")))?;
     let metadata: Value = json!({ "schemaVersion": SCHEMA_VERSION, "source": SOURCE, "correlationId": id });
     Ok(NewEvent { metadata: metadata.to_string().into(), ..NewEvent::json(id, event_type, data) })
-}
-
-/// In one append where the store can; else metadata first, so that a crash between leaves nothing that readers see and
-/// nothing open that is to be closed.
-async fn append(
-    store: &BoundStore,
-    metadata: Option<(ExpectedState, NewEvent)>,
-    write: StreamWrite,
-) -> event_store::Result<Revision> {
-    let metastream = write.stream.metastream();
-    let appended = match metadata.zip(metastream) {
-        None => store.append(&write.stream, write.expected, write.events).await?,
-        Some(((expected, event), stream)) if store.capabilities().multi_stream_append => {
-            let metadata = StreamWrite { stream, expected, events: vec![event] };
-            let mut appended = store.append_many(vec![metadata, write]).await?;
-            appended.streams.pop().ok_or_else(|| Error::Internal("an append was not answered".into()))?
-        }
-        Some(((expected, event), stream)) => {
-            store.append(&stream, expected, vec![event]).await?;
-            store.append(&write.stream, write.expected, write.events).await?
-        }
-    };
-    let unplaced = || Error::Internal("the store did not say where it wrote an event".into());
-    appended.last_revision.ok_or_else(unplaced)
 }

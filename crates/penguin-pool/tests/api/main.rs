@@ -13,6 +13,7 @@ mod guarded;
 mod key_store;
 mod on_kurrentdb;
 mod privacy;
+mod public;
 mod read;
 mod robust;
 mod support;

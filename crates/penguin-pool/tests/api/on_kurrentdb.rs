@@ -11,6 +11,8 @@ mod change;
 mod create;
 #[path = "privacy.rs"]
 mod privacy;
+#[path = "public.rs"]
+mod public;
 #[path = "users.rs"]
 mod users;
 

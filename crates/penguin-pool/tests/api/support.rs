@@ -126,11 +126,20 @@ impl Service {
         let its_clock = Arc::<MockClock>::clone(&clock);
         let catalogue = Catalogue::open(Options::new(Place::Memory), catalogued, its_clock).await.unwrap();
         let (router, documents) =
-            router(&store, catalogue.clone(), Arc::<MockClock>::clone(&clock), patience);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async { axum::serve(listener, router).await });
+            router(&store, catalogue.clone(), Arc::<MockClock>::clone(&clock), patience, Caller::system());
+        let url = serve(router).await;
         Self { url, client: reqwest::Client::new(), store, clock, documents, catalogue }
+    }
+
+    /// The same service, as somebody else sees it.
+    pub(crate) async fn seen_by(&self, caller: Caller) -> Self {
+        let (store, catalogue) = (Arc::clone(&self.store), self.catalogue.clone());
+        let clock = Arc::clone(&self.clock);
+        let its_clock = Arc::<MockClock>::clone(&clock);
+        let (router, documents) =
+            router(&store, catalogue.clone(), its_clock, Duration::from_secs(20), caller);
+        let url = serve(router).await;
+        Self { url, client: self.client.clone(), store, clock, documents, catalogue }
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
@@ -189,11 +198,20 @@ impl Service {
     }
 }
 
+/// Serves it on a free port.
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, router).await });
+    url
+}
+
 fn router(
     store: &Arc<dyn EventStore>,
     catalogue: Catalogue,
     clock: Arc<dyn Clock>,
     patience: Duration,
+    caller: Caller,
 ) -> (Router, Documents) {
     let ids: Arc<dyn IdSource> = Arc::new(SeededIds::new(8));
     let keys = Keys::none();
@@ -207,7 +225,7 @@ fn router(
     let context = Context { clock, ids };
     (
         router
-            .layer(axum::Extension(Caller::system()))
+            .layer(axum::Extension(caller))
             .layer(axum::middleware::from_fn_with_state(context, http::context)),
         documents,
     )

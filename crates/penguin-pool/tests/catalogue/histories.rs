@@ -21,8 +21,10 @@ const TAGS: [&str; 3] = ["user", "public", "private"];
 const OWNERS: [&str; 2] = ["anna", "bob"];
 const WORDS: [&str; 4] = ["penguin", "Pool", "book", "bicycle"];
 
-const READERS: [&str; 7] = [
+const READERS: [&str; 9] = [
     r#"{ "$r": "$all" }"#,
+    r#"{ "$r": ["$all", "anna"] }"#,
+    r#"{ "$r": ["role:librarian", "$all"] }"#,
     r#"{ "$r": ["anna"] }"#,
     r#"{ "$r": ["bob", "role:librarian"] }"#,
     r#"{ "$r": ["anna", "$admins"], "$mr": ["$all"] }"#,
@@ -80,11 +82,12 @@ fn metadata() -> impl Strategy<Value = Value> {
         weighted(0.2, Just("archived")),
         weighted(0.2, 0..3_u8),
         weighted(0.6, 0..READERS.len()),
+        weighted(0.5, 0..8_u64),
     )
-        .prop_map(|(count, tb, age, tags, owner, status, day, readers)| {
+        .prop_map(|(count, tb, age, tags, owner, status, day, readers, public_from)| {
             let acl = readers.map(|at| serde_json::from_str::<Value>(READERS[at]).unwrap());
             let all = json!({
-                "$maxCount": count, "$tb": tb, "$maxAge": age, "$acl": acl, "tags": tags,
+                "$maxCount": count, "$tb": tb, "$maxAge": age, "$acl": acl, "tags": tags, "publicFrom": public_from,
                 "owner": owner.map(|o| OWNERS[o]), "status": status,
                 "createdAt": day.map(|d| format!("2024-01-1{d}T00:00:00.000Z")),
             });

@@ -1,7 +1,8 @@
 //! The catalogue's answers in the plainest way: everything is read from the store, and every question walks it all.
 
 use event_store::{
-    Error, EventStore, ReadAll, ReadFrom, ReadStream, RecordedEvent, StreamMetadata, StreamName, Timestamp,
+    Error, EventStore, ReadAll, ReadFrom, ReadStream, RecordedEvent, Revision, StreamMetadata, StreamName,
+    Timestamp, VersionedMetadata,
 };
 use models::{StreamStatus, UserStream};
 use penguin_pool::{
@@ -26,6 +27,9 @@ pub(crate) struct Stream {
     pub(crate) created_at: Timestamp,
     pub(crate) tags: Vec<String>,
     pub(crate) owner: Option<String>,
+    /// Where its metadata stands, and its last event.
+    described_at: Option<Revision>,
+    last: Revision,
 }
 
 async fn everything(store: &dyn EventStore) -> Vec<RecordedEvent> {
@@ -74,7 +78,18 @@ impl Reference {
             let tags = metadata.custom.get("tags").and_then(|tags| tags.as_array());
             let tags = tags.into_iter().flatten().filter_map(|tag| tag.as_str().map(str::to_owned)).collect();
             let owner = text("owner");
-            let stream = Stream { readable, metadata, status, tombstoned, created_at, tags, owner };
+            let (described_at, last) = (newest.map(|e| e.revision), own[own.len() - 1].revision);
+            let stream = Stream {
+                readable,
+                metadata,
+                status,
+                tombstoned,
+                created_at,
+                tags,
+                owner,
+                described_at,
+                last,
+            };
             streams.insert(name.as_str().to_owned(), stream);
         }
         let last_activity = all.iter().rfind(|e| !e.stream.is_system()).map(|e| e.created);
@@ -91,8 +106,16 @@ impl Reference {
                 && !named.is_metastream()
                 && rights.into_iter().all(|right| permission::allows(caller, &named, acl, right))
         };
-        let streams: BTreeMap<_, _> =
-            self.streams.iter().filter(may).map(|(name, stream)| (name.clone(), stream.clone())).collect();
+        // Of what became public only what was written from then on, and nothing of what nothing was written of since.
+        let part = |(name, stream): (&String, &Stream)| {
+            let metadata =
+                VersionedMetadata { revision: stream.described_at, metadata: stream.metadata.clone() };
+            let from = permission::sees_from(caller, &StreamName::new(name.as_str()).unwrap(), &metadata)?;
+            let mut seen = stream.clone();
+            seen.readable.retain(|event| event.revision >= from);
+            (from <= stream.last).then(|| (name.clone(), seen))
+        };
+        let streams: BTreeMap<_, _> = self.streams.iter().filter(may).filter_map(part).collect();
         let found = streams.iter().filter(|(name, _)| !name.starts_with('$'));
         let last_activity = found.flat_map(|(_, s)| &s.readable).map(|e| e.created).max();
         Self { streams, last_activity }

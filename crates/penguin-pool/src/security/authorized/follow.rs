@@ -1,6 +1,6 @@
 //! Subscriptions of one caller: each event is judged when it is brought, by what the streams' metadata says then.
 
-use super::{Authorized, Right, Standing, allows, refused};
+use super::{Authorized, Right, Standing, refused, sees_from};
 use event_store::{
     Position, ResolvedEvent, Result, StreamName, Subscription, SubscriptionMessage, TOMBSTONE_REVISION,
 };
@@ -71,15 +71,22 @@ impl Following {
             Of::Stream(stream) => {
                 // What the chunk holds was written before this is asked: nothing passes that was written after the right
                 // was taken back.
-                let has_ended = match self.bound.standing(stream).await? {
-                    Standing::Ended => true,
-                    Standing::Acl(acl) if allows(&self.bound.caller, stream, acl.as_ref(), Right::Read) => {
-                        false
-                    }
-                    Standing::Acl(_) => return Err(refused(stream, Right::Read)),
+                let from = match self.bound.standing(stream).await? {
+                    Standing::Ended => None,
+                    Standing::Found(found) => Some(
+                        sees_from(&self.bound.caller, stream, &found)
+                            .ok_or_else(|| refused(stream, Right::Read))?,
+                    ),
                 };
                 // Whose it was when it ended is not known any more: only that it ended is told.
-                let chunk = chunk.into_iter().filter(|m| !has_ended || m.as_ref().map_or(true, is_the_end));
+                let is_told = |message: &SubscriptionMessage| match (message, from) {
+                    (SubscriptionMessage::Event(event), Some(from)) => {
+                        event.original().is_some_and(|e| e.revision >= from)
+                    }
+                    (_, Some(_)) => true,
+                    (message, None) => is_the_end(message),
+                };
+                let chunk = chunk.into_iter().filter(|m| m.as_ref().map_or(true, is_told));
                 let (chunk, shown) = self.bound.judged(chunk.collect(), false).await?;
                 self.ready.extend(merged(chunk, shown, |_| None));
             }
