@@ -25,7 +25,7 @@ use crate::{
     websocket::{self, HealthFeed, Heartbeat, Sockets, asyncapi},
 };
 use axum::Router;
-use event_store::{Clock, Error, EventStore, IdSource, Position};
+use event_store::{Clock, Error, EventStore, IdSource, Position, StreamName};
 use futures::{
     FutureExt as _,
     future::{BoxFuture, try_join_all},
@@ -352,7 +352,11 @@ pub fn catalogue_options(settings: &Settings) -> Options {
     if settings.encryption_key.is_none() && settings.encryption_key_file.is_none() {
         return options;
     }
-    Options { indexed: Arc::new(|stream| UserStream::split(stream.as_str()).is_none()), ..options }
+    let is_plain = |stream: &StreamName| {
+        let name = stream.as_str();
+        UserStream::split(name.strip_prefix("$$").unwrap_or(name)).is_none()
+    };
+    Options { indexed: Arc::new(is_plain), ..options }
 }
 
 /// A service that runs.

@@ -203,7 +203,19 @@ async fn of_an_erased_user_nothing_is_served_by_any_read_with_a_key_or_without()
         let service = builder.start().await;
         write_words(&service, "bob", WORDS).await;
         write_words(&service, "eve", ["kettle", "ladder", "123-45-6789", "marble", "needle"]).await;
+        let in_log = stored(&store).await;
+        let found: Vec<_> = WORDS.into_iter().filter(|word| in_log.contains(word)).collect();
+        // Tags are to find the stream by.
+        assert_eq!(found, if key.is_some() { &WORDS[4..] } else { &WORDS[..] }, "in the log");
+        let (_, details) = ask(&service, "GET", "/api/streams/user-bob-profile/details", None).await;
+        assert_eq!(details["data"]["stream"]["description"], "zeppelin");
+        assert_eq!(details["data"]["metadata"]["data"], json!({ "ssn": "078-05-1120" }), "{details}");
+        let (_, listed) = ask(&service, "GET", "/api/streams/browse?tag=ocarina", None).await;
+        let listed = &listed["data"]["streams"][0];
+        assert_eq!(listed["metadata"]["owner"], "bob");
+        assert_eq!(listed["description"], if key.is_some() { "" } else { "zeppelin" });
         let before = everything(&service).await;
+        assert!(tells(&json!(before).to_string()));
         let (status, _) = ask(&service, "DELETE", "/api/users/bob", None).await;
         assert_eq!(status, 200);
 

@@ -1,7 +1,8 @@
 //! A decorator that encrypts users' data on its way into a store, and decrypts it on its way out.
 //!
-//! Only the events of users' streams are encrypted, data and metadata; their streams' own metadata (`$$…`) is not, for
-//! the store obeys it. Events that were written before encryption was turned on are read as they stand.
+//! Of users' streams the events are encrypted, data and metadata, and of the streams' own metadata (`$$…`) what is private:
+//! all but what the store obeys and what lists and permissions need (`owner`, `tags`, `status` and the like). What was
+//! written before encryption was turned on is read as it stands.
 //!
 //! An envelope that does not open (it was changed, moved, or encrypted by another key) is refused where its stream is
 //! read or followed. Where everything is read or followed it is shown as it stands, unread: one bad event must not hide
@@ -19,14 +20,13 @@ use super::keys::{DataKey, Keys, KeysError};
 use bytes::Bytes;
 use event_store::{
     AllPage, Appended, AppendedMany, Capabilities, ContentType, Deleted, Error, EventStore, EventType,
-    ExpectedState, NewEvent, Position, ReadAll, ReadStream, RecordedEvent, ResolvedEvent, Result, StoreId,
-    StoreState, StoreStatistics, StreamInfo, StreamMetadata, StreamName, StreamPage, StreamWrite,
-    SubscribeAll, SubscribeStream, Subscription, SubscriptionMessage, VersionedMetadata,
+    ExpectedState, METADATA_EVENT_TYPE, NewEvent, Position, ReadAll, ReadStream, RecordedEvent,
+    ResolvedEvent, Result, StoreId, StoreState, StoreStatistics, StreamInfo, StreamName, StreamPage,
+    StreamWrite, SubscribeAll, SubscribeStream, Subscription, SubscriptionMessage, VersionedMetadata,
 };
 use futures::StreamExt as _;
 use models::UserStream;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// The data of an event of a user who was erased, wherever it is still shown that there was one.
 const ERASED: &str = r#"{"$erased":true}"#;
@@ -56,15 +56,22 @@ impl Encrypted {
     }
 
     async fn seal(&self, stream: &StreamName, events: Vec<NewEvent>) -> Result<Vec<NewEvent>> {
-        let Some(of) = UserStream::split(stream.as_str()) else {
+        let Some(user_id) = user_of(stream) else { return Ok(events) };
+        if events.is_empty() {
             self.refuse_erased(stream).await?;
             return Ok(events);
-        };
-        let key = self.keys.for_writing(of.user_id).await.map_err(|e| failed(stream, e))?;
+        }
+        let key = self.keys.for_writing(user_id).await.map_err(|e| failed(stream, e))?;
         let Some(key) = key else { return Ok(events) };
-        // The system's types are for the store to read: a link, say.
         let seal = |event: NewEvent| {
-            if event.event_type.is_system() { Ok(event) } else { envelope::seal(&key, stream, event) }
+            if is_metadata(stream, &event.event_type) {
+                envelope::seal_metadata(&key, stream, event)
+            } else if event.event_type.is_system() {
+                // The system's types are for the store to read: a link, say.
+                Ok(event)
+            } else {
+                envelope::seal(&key, stream, event)
+            }
         };
         events.into_iter().map(seal).collect()
     }
@@ -111,6 +118,11 @@ fn user_of(stream: &StreamName) -> Option<&str> {
     UserStream::split(name.strip_prefix("$$").unwrap_or(name)).map(|of| of.user_id)
 }
 
+/// Whether events of this type are a stream's metadata here.
+fn is_metadata(stream: &StreamName, event_type: &EventType) -> bool {
+    stream.is_metastream() && event_type.as_str() == METADATA_EVENT_TYPE
+}
+
 /// Opens the events of a page, keeping what is known of the user before.
 struct Opener<'a> {
     keys: &'a Keys,
@@ -150,14 +162,16 @@ impl Opener<'_> {
             self.blank(&mut event)?;
             return Ok(event);
         }
-        if !envelope::is_envelope(&event.data)
-            || event.event_type.as_str() == EventType::LINK
-            || event.stream.is_system()
-        {
+        let of_metadata = is_metadata(&event.stream, &event.event_type);
+        let looks_sealed = match of_metadata {
+            true => self.keys.encrypts() && envelope::holds_envelope(&event.data),
+            false => envelope::is_envelope(&event.data) && event.event_type.as_str() != EventType::LINK,
+        };
+        if !looks_sealed {
             return Ok(event);
         }
         let Some(LastUser { user_id, key, .. }) = &mut self.last else { return Ok(event) };
-        if UserStream::split(event.stream.as_str()).is_none_or(|of| of.user_id != user_id) {
+        if user_of(&event.stream).is_none_or(|of| of != user_id) {
             return Ok(event);
         }
         if key.is_none() {
@@ -171,7 +185,8 @@ impl Opener<'_> {
             });
         }
         let Some(Some(key)) = key else { return Ok(event) };
-        match envelope::open(key, &mut event) {
+        let open = if of_metadata { envelope::open_metadata } else { envelope::open };
+        match open(key, &mut event) {
             Ok(()) => {}
             Err(sealed) if self.of.is_some() => {
                 let RecordedEvent { stream, revision, id, .. } = event;
@@ -326,19 +341,25 @@ impl EventStore for Encrypted {
         self.store.last_position().await
     }
 
+    /// What does not open is left out, for the stream has to stay manageable: what the store obeys still holds.
     async fn metadata(&self, stream: &StreamName) -> Result<VersionedMetadata> {
         self.refuse_erased(stream).await?;
-        self.store.metadata(stream).await
-    }
-
-    async fn set_metadata(
-        &self,
-        stream: &StreamName,
-        expected: ExpectedState,
-        metadata: &StreamMetadata,
-        event_id: Uuid,
-    ) -> Result<Appended> {
-        self.refuse_erased(stream).await?;
-        self.store.set_metadata(stream, expected, metadata, event_id).await
+        let mut found = self.store.metadata(stream).await?;
+        let custom = &mut found.metadata.custom;
+        if self.keys.encrypts()
+            && custom.contains_key(envelope::MARK)
+            && let (Some(user_id), Some(metastream)) = (user_of(stream), stream.metastream())
+        {
+            let opened = match self.keys.for_reading(user_id).await {
+                Ok(Some(key)) => envelope::uncover(&key, &metastream, custom).map(drop),
+                Ok(None) | Err(KeysError::Refused(_) | KeysError::Lost(_)) => Err(envelope::Sealed::OtherKey),
+                Err(error) => return Err(failed(stream, error)),
+            };
+            if let Err(sealed) = opened {
+                tracing::warn!(%stream, %sealed, "what is private of a stream's metadata is left out, unread");
+                custom.shift_remove(envelope::MARK);
+            }
+        }
+        Ok(found)
     }
 }

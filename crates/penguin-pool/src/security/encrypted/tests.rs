@@ -1,9 +1,10 @@
 use super::*;
 use crate::security::keys::{FileKeyStore, KeyStore, Ring};
-use event_store::{IdSource as _, ReadFrom, contract::Model};
+use event_store::{IdSource as _, ReadFrom, StreamMetadata, contract::Model};
 use futures::StreamExt as _;
 use proptest::prelude::*;
 use test_support::{MockClock, SeededIds};
+use uuid::Uuid;
 
 fn ring(byte: u8) -> Option<Ring> {
     Ring::parse(&format!("{byte:02x}").repeat(32)).unwrap()
@@ -177,6 +178,87 @@ async fn an_erased_user_is_gone_for_good_also_from_an_older_copy() {
     let again = Encrypted::new(Arc::clone(&bed.raw), keys);
     assert!(first(&again, "user-bob-profile").await.is_err_and(erased), "a restart changes nothing");
     bed.store.tombstone(&bob, ExpectedState::Any).await.unwrap();
+}
+
+fn metadata(json: serde_json::Value) -> StreamMetadata {
+    StreamMetadata::from_json(json.to_string().as_bytes())
+}
+
+/// The newest event of bob's profile's metastream, as text.
+async fn described(store: &dyn EventStore) -> String {
+    let read = ReadStream::backwards(1);
+    let page = store.read_stream(&name("$$user-bob-profile"), read).await.unwrap();
+    String::from_utf8(page.events[0].event.as_ref().unwrap().data.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_private_of_a_streams_metadata_is_an_envelope_below_and_plain_above() {
+    let bed = bed().await;
+    let (bob, meta) = (name("user-bob-profile"), name("$$user-bob-profile"));
+    let said = metadata(serde_json::json!({
+        "$acl": { "$r": ["bob"] }, "$maxCount": 7, "owner": "bob", "tags": ["user"], "version": 3, "publicFrom": 4,
+        "description": "secret", "data": { "ssn": "secret" }, "$encrypted": "their own", "free": 1.50,
+    }));
+    bed.store.append(&bob, ExpectedState::NoStream, vec![event(1)]).await.unwrap();
+    let by_append = said.to_event(Uuid::from_u128(12));
+    let many = StreamWrite {
+        stream: meta.clone(),
+        expected: ExpectedState::Any,
+        events: vec![said.to_event(Uuid::from_u128(13))],
+    };
+    for way in 0..3 {
+        match way {
+            0 => bed.store.set_metadata(&bob, ExpectedState::Any, &said, Uuid::from_u128(11)).await.map(drop),
+            1 => bed.store.append(&meta, ExpectedState::Any, vec![by_append.clone()]).await.map(drop),
+            _ => bed.store.append_many(vec![many.clone()]).await.map(drop),
+        }
+        .unwrap();
+        let below = bed.raw.metadata(&bob).await.unwrap();
+        assert_eq!(below.revision, Some(way));
+        let StreamMetadata { acl, max_count, custom, .. } = below.metadata;
+        assert_eq!((acl, max_count), (said.acl.clone(), Some(7)), "the store obeys it");
+        assert_eq!(
+            custom.keys().collect::<Vec<_>>(),
+            ["owner", "tags", "version", "publicFrom", "$encrypted"]
+        );
+        assert!(!described(&*bed.raw).await.contains("secret"));
+
+        let above = bed.store.metadata(&bob).await.unwrap();
+        assert_eq!(above, VersionedMetadata { revision: Some(way), metadata: said.clone() });
+        let shown = described(&bed.store).await;
+        assert_eq!(StreamMetadata::from_json(shown.as_bytes()), said);
+        let all = bed.store.read_all(ReadAll::backwards(1)).await.unwrap();
+        assert_eq!(all.events[0].event.as_ref().unwrap().data, shown);
+    }
+    // The store writes the free keys again by itself, in an event of its own.
+    bed.store.delete(&bob, ExpectedState::Any).await.unwrap();
+    let deleted = bed.store.metadata(&bob).await.unwrap().metadata;
+    assert!(deleted.is_soft_deleted() && deleted.custom["description"] == "secret");
+    bed.store.append(&bob, ExpectedState::Any, vec![event(2)]).await.unwrap();
+    assert_eq!(bed.store.metadata(&bob).await.unwrap().metadata.custom["data"]["ssn"], "secret");
+    bed.keys.erase("bob").await.unwrap();
+    assert!(matches!(bed.store.metadata(&bob).await, Err(Error::Erased(_))));
+}
+
+/// What nobody can open leaves the stream manageable: what the store obeys still holds.
+#[tokio::test]
+async fn private_metadata_elsewhere_is_not_shown() {
+    let bed = bed().await;
+    let said = metadata(serde_json::json!({ "$maxCount": 7, "owner": "bob", "description": "secret" }));
+    let bob = name("user-bob-profile");
+    bed.store.set_metadata(&bob, ExpectedState::Any, &said, Uuid::from_u128(1)).await.unwrap();
+    bed.store.append(&name("user-eve-profile"), ExpectedState::Any, vec![event(2)]).await.unwrap();
+    let taken = bed.raw.metadata(&bob).await.unwrap().metadata;
+    for (id, stream) in [(3, "user-bob-activity"), (4, "user-eve-profile")] {
+        bed.raw.set_metadata(&name(stream), ExpectedState::Any, &taken, Uuid::from_u128(id)).await.unwrap();
+        let found = bed.store.metadata(&name(stream)).await.unwrap().metadata;
+        assert_eq!((found.max_count, found.custom.len()), (Some(7), 1), "{stream}: {found:?}");
+    }
+    assert_eq!(bed.store.metadata(&bob).await.unwrap().metadata, said);
+    // What was written before there was a key is read as it stands.
+    let plain = name("user-al-profile");
+    bed.raw.set_metadata(&plain, ExpectedState::Any, &said, Uuid::from_u128(5)).await.unwrap();
+    assert_eq!(bed.store.metadata(&plain).await.unwrap().metadata, said);
 }
 
 /// Without a key, too, and what was written before there was one: by whichever way it is come by.
