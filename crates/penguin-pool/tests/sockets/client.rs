@@ -154,6 +154,16 @@ impl Client {
         data
     }
 
+    /// The next event of this name, whatever comes before.
+    pub(crate) async fn until(&mut self, name: &str) -> Value {
+        loop {
+            let (found, data) = self.event().await.unwrap_or_else(|| panic!("ended instead of {name}"));
+            if found == name {
+                return data;
+            }
+        }
+    }
+
     /// Emits an event and waits for its acknowledgement.
     pub(crate) async fn ask(&mut self, event: &str, data: Value) -> Value {
         self.acknowledgements += 1;
