@@ -137,7 +137,8 @@ pub fn api(
     let encrypted = Encrypted::new(Arc::<Measured>::clone(&measured), keys.clone());
     let kept_in = Arc::<Measured>::clone(&measured);
     let audit = trail(&config.settings, kept_in, Arc::clone(clock), Arc::clone(ids));
-    let gate = Gate::new(Arc::new(encrypted)).with_audit(audit.clone());
+    let judged_by = Arc::new(encrypted.without_private_metadata());
+    let gate = Gate::new(Arc::new(encrypted)).judging_by(judged_by).with_audit(audit.clone());
     let its_store = gate.bind(&Caller::system());
     let identity = identity(&config.settings, its_store, Arc::clone(clock), Arc::clone(ids), audit.clone())?;
     let about = Arc::new(About::new(config, address.port(), Arc::clone(clock)));

@@ -39,6 +39,8 @@ const PAGE_EVENTS: usize = 512;
 #[derive(Debug, Clone)]
 pub(super) struct Authorized {
     store: Arc<dyn EventStore>,
+    /// The same store, asked what streams' metadata says.
+    judged_by: Arc<dyn EventStore>,
     caller: Caller,
 }
 
@@ -51,8 +53,12 @@ enum Standing {
 }
 
 impl Authorized {
-    pub(super) const fn new(store: Arc<dyn EventStore>, caller: Caller) -> Self {
-        Self { store, caller }
+    pub(super) const fn new(
+        store: Arc<dyn EventStore>,
+        judged_by: Arc<dyn EventStore>,
+        caller: Caller,
+    ) -> Self {
+        Self { store, judged_by, caller }
     }
 
     /// Refuses what the caller has no right to.
@@ -94,7 +100,7 @@ impl Authorized {
         if described.is_metastream() {
             return Ok(Standing::Found(Box::default()));
         }
-        match self.store.metadata(&described).await {
+        match self.judged_by.metadata(&described).await {
             Ok(found) => Ok(Standing::Found(Box::new(found))),
             Err(error) if is_end(&error) => Ok(Standing::Ended),
             Err(error) => Err(error),
@@ -332,18 +338,23 @@ impl EventStore for Authorized {
         Err(Error::Unsupported("be closed by one of its callers".into()))
     }
 
+    /// Who may not have it is refused before what is private of it is opened; what is answered is judged by what it says.
     async fn metadata(&self, stream: &StreamName) -> Result<VersionedMetadata> {
-        let found = self.store.metadata(stream).await;
-        let acl = match &found {
-            Ok(found) => found.metadata.acl.as_ref(),
-            Err(error) if is_end(error) => None,
-            Err(_) => return found,
-        };
-        if allows(&self.caller, stream, acl, Right::MetaRead) {
-            found
-        } else {
-            Err(refused(stream, Right::MetaRead))
+        let mut found = self.judged_by.metadata(stream).await;
+        for store in [Some(&self.store), None] {
+            let acl = match &found {
+                Ok(found) => found.metadata.acl.as_ref(),
+                Err(error) if is_end(error) => None,
+                Err(_) => return found,
+            };
+            if !allows(&self.caller, stream, acl, Right::MetaRead) {
+                return Err(refused(stream, Right::MetaRead));
+            }
+            if let Some(store) = store {
+                found = store.metadata(stream).await;
+            }
         }
+        found
     }
 }
 

@@ -170,6 +170,8 @@ pub type BoundStore = Arc<dyn EventStore>;
 #[derive(Debug, Clone)]
 pub struct Gate {
     engine: Arc<dyn EventStore>,
+    /// The same, for the look at a stream's metadata that decides who may use it.
+    judged_by: Arc<dyn EventStore>,
     audit: Option<Audit>,
 }
 
@@ -177,7 +179,13 @@ impl Gate {
     /// A gate before an engine.
     #[must_use]
     pub fn new(engine: Arc<dyn EventStore>) -> Self {
-        Self { engine, audit: None }
+        Self { judged_by: Arc::clone(&engine), engine, audit: None }
+    }
+
+    /// The same, which decides by what another view of the engine says of streams.
+    #[must_use]
+    pub fn judging_by(self, judged_by: Arc<dyn EventStore>) -> Self {
+        Self { judged_by, ..self }
     }
 
     /// The same, with a trail in which is written down what callers do.
@@ -280,6 +288,6 @@ impl Gate {
     }
 
     fn authorized(&self, caller: &Caller) -> Authorized {
-        Authorized::new(Arc::clone(&self.engine), caller.clone())
+        Authorized::new(Arc::clone(&self.engine), Arc::clone(&self.judged_by), caller.clone())
     }
 }

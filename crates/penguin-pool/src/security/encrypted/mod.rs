@@ -36,13 +36,22 @@ const ERASED: &str = r#"{"$erased":true}"#;
 pub struct Encrypted {
     store: Arc<dyn EventStore>,
     keys: Keys,
+    /// Whether what is private of streams' metadata is opened, or left out.
+    opens_metadata: bool,
 }
 
 impl Encrypted {
     /// Encrypts before a store, with keys. Without a ring it encrypts nothing, and only knows who was erased.
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>, keys: Keys) -> Self {
-        Self { store, keys }
+        Self { store, keys, opens_metadata: true }
+    }
+
+    /// The same, which leaves out what is private of streams' metadata: for whoever decides who may use a stream. That
+    /// decision needs none of it, and opening it would tell by its time a stream that is there from one that is not.
+    #[must_use]
+    pub fn without_private_metadata(&self) -> Self {
+        Self { store: Arc::clone(&self.store), keys: self.keys.clone(), opens_metadata: false }
     }
 
     /// Refuses the streams of users who were erased, their metastreams too.
@@ -346,7 +355,9 @@ impl EventStore for Encrypted {
         self.refuse_erased(stream).await?;
         let mut found = self.store.metadata(stream).await?;
         let custom = &mut found.metadata.custom;
-        if self.keys.encrypts()
+        if !self.opens_metadata {
+            custom.shift_remove(envelope::MARK);
+        } else if self.keys.encrypts()
             && custom.contains_key(envelope::MARK)
             && let (Some(user_id), Some(metastream)) = (user_of(stream), stream.metastream())
         {

@@ -225,6 +225,8 @@ async fn what_is_private_of_a_streams_metadata_is_an_envelope_below_and_plain_ab
 
         let above = bed.store.metadata(&bob).await.unwrap();
         assert_eq!(above, VersionedMetadata { revision: Some(way), metadata: said.clone() });
+        let judged = bed.store.without_private_metadata().metadata(&bob).await.unwrap().metadata;
+        assert_eq!((judged.acl, judged.custom.len()), (said.acl.clone(), 4), "what is decided by is plain");
         let shown = described(&bed.store).await;
         assert_eq!(StreamMetadata::from_json(shown.as_bytes()), said);
         let all = bed.store.read_all(ReadAll::backwards(1)).await.unwrap();
